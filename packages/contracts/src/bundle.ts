@@ -1,0 +1,102 @@
+import type { Extent } from "./flash-reader.js";
+import type { WeightDtype } from "./memory.js";
+import type { ModelConfig } from "./model.js";
+import type { ByteCount, ByteOffset, LayerIndex, NeuronId } from "./units.js";
+
+/** The vectors of a neuron record. A plain FFN has no gate. */
+export type NeuronPart = "gate" | "up" | "down";
+
+/** Where a vector of `hiddenSize` weights stands within a record; offsets are multiples of 16. */
+export interface RecordPart {
+  readonly part: NeuronPart;
+  readonly dtype: WeightDtype;
+  readonly offsetBytes: ByteOffset;
+  readonly lengthBytes: ByteCount;
+}
+
+/** Layout of every neuron record of a bundle. `strideBytes` is a multiple of 16, and of 512 where that costs at most one eighth. */
+export interface RecordLayout {
+  readonly hiddenSize: number;
+  readonly strideBytes: ByteCount;
+  readonly parts: readonly RecordPart[];
+}
+
+/** Files of a bundle that weights are read from, in `fileIndex` order. */
+export const BUNDLE_FILES = ["resident.safetensors", "neurons.safetensors", "predictor.safetensors"] as const;
+/** Index into {@link BUNDLE_FILES}. */
+export type BundleFileIndex = 0 | 1 | 2;
+
+/** A tensor of a bundle, row-major `[rowCount, columnCount]` (vectors have one row). Starts on 64 bytes. */
+export interface BundleTensor {
+  readonly name: string;
+  readonly dtype: WeightDtype;
+  readonly rowCount: number;
+  readonly columnCount: number;
+  readonly fileIndex: BundleFileIndex;
+  readonly offsetBytes: ByteOffset;
+  readonly lengthBytes: ByteCount;
+  readonly crc32c: number;
+}
+
+/** FFN records of one layer: record `n` begins at `offsetBytes + n * strideBytes` of `neurons.safetensors`. */
+export interface BundleLayer {
+  readonly neuronCount: number;
+  /** Multiple of 4096. */
+  readonly offsetBytes: ByteOffset;
+}
+
+/** Statistics that calibration wrote; per layer. */
+export interface BundleCalibration {
+  readonly text: string;
+  readonly tokenCount: number;
+  /** Share of tokens that each record's neuron was active or kept for, hottest first. */
+  readonly activeShareByLayer: readonly number[];
+  /** Threshold on `abs(act(gate))` by kept share, e.g. `{"0.5": [..one per layer]}`. */
+  readonly gateThresholds: Readonly<Record<string, readonly number[]>>;
+}
+
+/** `bundle.json`, decoded and checked. */
+export interface BundleManifest {
+  readonly formatVersion: 1;
+  /** dtype name that was asked for: the dtype of most weights (q4_0 means gate and up q4_0, the rest q8_0). */
+  readonly dtype: WeightDtype;
+  /** Why this dtype, for people. */
+  readonly dtypeReason: string;
+  /** Requantisation that changed weights, for people; empty when nothing did. */
+  readonly lossy: readonly string[];
+  readonly model: ModelConfig;
+  readonly record: RecordLayout;
+  readonly layers: readonly BundleLayer[];
+  readonly tensors: readonly BundleTensor[];
+  readonly source: { readonly format: "gguf" | "huggingface"; readonly name: string; readonly contentHash: string };
+  readonly calibration: BundleCalibration | null;
+}
+
+/**
+ * An open bundle: extents and checksums, no weights.
+ *
+ * Names of resident tensors: `embedding.weight`, `head.weight` (absent when tied), `final_norm.weight`;
+ * per layer `layers.N.` + `attention_norm.weight`, `attention.{query,key,value,output}.weight`,
+ * `attention.{query,key,value,output}.bias`, `ffn_norm.weight`, `ffn.{gate,up,down}.bias`. Norms and biases are f32.
+ * The tensors of one layer are contiguous, `layers.N` after `layers.N-1`, each layer's first one on a multiple of 4096.
+ * Of the predictor file: `layers.N.shadow.{gate,up}.weight` (q4_0), `layers.N.shadow.down_norm` (f32, `[1, neuronCount]`),
+ * `layers.N.exact.{gate,up}.weight` (the record's dtype), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
+ */
+export interface BundleIndex {
+  readonly contractVersion: 1;
+  /** Folder of the bundle. */
+  readonly path: string;
+  readonly manifest: BundleManifest;
+  /** Absolute paths in `fileIndex` order; a bundle without predictor tensors has two. */
+  readonly filePaths: readonly string[];
+  /** @throws BUNDLE_UNKNOWN_TENSOR. */
+  tensor(name: string): BundleTensor;
+  hasTensor(name: string): boolean;
+  neuronExtent(layerIndex: LayerIndex, neuronId: NeuronId): Extent;
+  /** CRC32C (Castagnoli) of each record's `strideBytes`, `[neuronCount]`. Borrowed. */
+  recordChecksums(layerIndex: LayerIndex): Uint32Array;
+  /** Original index of each record's neuron in the checkpoint, `[neuronCount]`; identity before calibration. Borrowed. */
+  neuronOrder(layerIndex: LayerIndex): Uint32Array;
+  /** Bytes of resident tensors and records: what `--memory 50%` is half of. */
+  readonly weightBytes: ByteCount;
+}

@@ -1,0 +1,59 @@
+import type { ByteCount, ByteOffset } from "./units.js";
+
+/**
+ * Names memory without saying what it is: a WASM memory, a native allocation, a GPU buffer.
+ * Interfaces pass handles; only the owner of an arena turns one into bytes.
+ */
+export interface MemoryHandle {
+  readonly arenaId: number;
+  readonly offsetBytes: ByteOffset;
+}
+
+/** One contiguous memory. `bytes` is the host's view of it (over a SharedArrayBuffer), absent where the host cannot see it. */
+export interface MemoryArena {
+  readonly arenaId: number;
+  readonly lengthBytes: ByteCount;
+  readonly bytes?: Uint8Array;
+}
+
+/** A dtype of weights on flash and in memory. q8_0 and q4_0 are ggml's blocks of 32 along a row: f16 scale, then 32 int8 (34 bytes) or 16 bytes of nibbles (18 bytes). */
+export type WeightDtype = "f32" | "f16" | "bf16" | "q8_0" | "q4_0";
+
+/** Bytes of one row of `elementCount` weights. q8_0 and q4_0 need a multiple of 32. */
+export function rowBytes(dtype: WeightDtype, elementCount: number): ByteCount {
+  switch (dtype) {
+    case "f32":
+      return elementCount * 4;
+    case "f16":
+    case "bf16":
+      return elementCount * 2;
+    case "q8_0":
+      return (elementCount / 32) * 34;
+    case "q4_0":
+      return (elementCount / 32) * 18;
+  }
+}
+
+/** Rounds up to a multiple. */
+export function alignUp(value: number, multiple: number): number {
+  return Math.ceil(value / multiple) * multiple;
+}
+
+/** Named reservations that may not exceed a limit. */
+export interface MemoryBudget {
+  readonly contractVersion: 1;
+  readonly limitBytes: ByteCount;
+  /** @throws BUDGET_EXCEEDED with the wanted and free bytes and the largest owners. */
+  reserve(owner: string, lengthBytes: ByteCount): MemoryReservation;
+  /** Bytes not yet reserved. */
+  freeBytes(): ByteCount;
+  /** Live reservations, largest first. */
+  report(): readonly { readonly owner: string; readonly lengthBytes: ByteCount }[];
+}
+
+/** A live reservation; `release` is idempotent. */
+export interface MemoryReservation {
+  readonly owner: string;
+  readonly lengthBytes: ByteCount;
+  release(): void;
+}

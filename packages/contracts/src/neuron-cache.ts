@@ -1,0 +1,92 @@
+import type { LayerIndex } from "./units.js";
+
+/** Slot value of a miss that got no slot: its record is read, used and dropped. */
+export const NO_SLOT = 0xffffffff;
+
+/**
+ * Slots for the records of one `acquire`, pinned until `release`. Arrays are borrowed from the cache and
+ * valid until then.
+ */
+export interface NeuronLease {
+  readonly layerIndex: LayerIndex;
+  readonly count: number;
+  /** Slot of each position, or {@link NO_SLOT}. `[count]` */
+  readonly slots: Uint32Array;
+  /** Positions whose record must be read, ascending. `[missCount]` (misses with and without a slot) */
+  readonly missPositions: Uint32Array;
+  readonly missCount: number;
+  /** Ends the lease. Misses whose slot was not filled must be named: with `loaded: false` none of them stays. Idempotent. */
+  release(options?: { readonly loaded?: boolean }): void;
+}
+
+/** Counters since creation. */
+export interface CacheStats {
+  readonly hitCount: number;
+  readonly missCount: number;
+  /** Misses that got no slot. */
+  readonly overflowCount: number;
+  readonly evictCount: number;
+  /** Rows moved by the compact cache. */
+  readonly moveCount: number;
+}
+
+/** Whether misses may take slots: "window" for tokens that are decoded, "none" for prompt chunks that would flush it. */
+export type AdmitMode = "window" | "none";
+
+/**
+ * Which units (neurons or experts) of each layer are in which slot. Knows indices only, never bytes: slot s of layer l
+ * is where the runtime says. At most one open lease per layer; leased slots are neither moved nor evicted.
+ */
+export interface NeuronCache {
+  readonly contractVersion: 1;
+  readonly unit: "neuron" | "expert";
+  readonly name: string;
+  /** Slots of a layer. */
+  slotCount(layerIndex: LayerIndex): number;
+  /**
+   * Splits ascending unique ids into hits and misses and leases their slots. Compact caches may move records (through the
+   * `moveRecord` they were made with) before they return, never later.
+   * @throws CACHE_DUPLICATE_ID (not strictly ascending), CACHE_RANGE, CACHE_LEASED (the layer has an open lease), CACHE_CLOSED.
+   */
+  acquire(layerIndex: LayerIndex, ids: Uint32Array, count: number, admit: AdmitMode): NeuronLease;
+  /** The window moves on by one token. Called once per decoded token, with no lease open. */
+  advanceToken(): void;
+  stats(): CacheStats;
+  /** Ids now in slots of a layer, ascending (for tests and reports; allocates). */
+  residentIds(layerIndex: LayerIndex): Uint32Array;
+}
+
+/** How a cache is made. */
+export interface CacheOptions {
+  readonly unit: "neuron" | "expert";
+  /** Per layer: how many units exist, how many have a slot, and how many of the first (hottest) ids are pinned once loaded (at most slotCount). */
+  readonly layers: readonly { readonly unitCount: number; readonly slotCount: number; readonly pinnedCount: number }[];
+  /** Tokens, the current one included, whose units are kept (paper section 3.1: the sliding window). */
+  readonly windowTokens: number;
+  /** Copies a record between slots of a layer; needed by caches that move rows. */
+  readonly moveRecord: (layerIndex: LayerIndex, fromSlot: number, toSlot: number) => void;
+}
+
+/** A cache as something that can be chosen. */
+export interface CachePart {
+  readonly name: string;
+  create(options: CacheOptions): NeuronCache;
+}
+
+/** What a policy may look at: typed arrays of one layer, indexed by slot. */
+export interface PolicyView {
+  readonly slotCount: number;
+  /** Unit in each slot, or NO_SLOT. */
+  readonly unitBySlot: Uint32Array;
+  /** Token number of the last acquire that named the unit in the slot. */
+  readonly lastUsedToken: Float64Array;
+  readonly pinned: Uint8Array;
+  readonly leased: Uint8Array;
+}
+
+/** Picks slots to give up. Never a pinned or leased one. */
+export interface ResidencyPolicy {
+  readonly name: string;
+  /** Writes up to `neededCount` victims into `target` and returns how many; fewer means that the rest overflow. */
+  chooseVictims(view: PolicyView, token: number, neededCount: number, target: Uint32Array): number;
+}

@@ -1,0 +1,50 @@
+import type { BundleManifest } from "./bundle.js";
+import type { KernelProgram, KernelSet, WeightRef, WordRef } from "./kernel-set.js";
+import type { MemoryHandle } from "./memory.js";
+import type { LayerIndex } from "./units.js";
+
+/** Receives a prediction; allocated by the caller. */
+export interface PredictionTarget {
+  /** u8 `[tokenCount, neuronCount]` in kernel memory: 1 for a predicted neuron. The predictor writes every element. */
+  readonly mask: Uint8Array;
+}
+
+/** What a predictor is given when it is made. Everything it needs is allocated now, nothing later. */
+export interface PredictorContext {
+  readonly kernels: KernelSet;
+  readonly manifest: BundleManifest;
+  readonly tokenCapacity: number;
+  /** Word that holds the number of tokens when `predictInto` runs. */
+  readonly tokenCount: WordRef;
+  /** FFN input `[T, hiddenSize]` f32, after its norm. */
+  readonly hidden: MemoryHandle;
+  /** A tensor named in the part's `tensorNames`; the runtime decides whether it is resident or streamed. */
+  tensor(name: string): WeightRef;
+}
+
+/**
+ * Says which neurons of a layer will fire. Pure: same hidden state, same answer, for one token or many.
+ */
+export interface SparsityPredictor {
+  readonly contractVersion: 1;
+  readonly name: string;
+  /** Program that must have run (on the layer's hidden state) before `predictInto`, or null when none is needed. */
+  scoreProgram(layerIndex: LayerIndex): KernelProgram | null;
+  /** Writes the mask of `tokenCount` tokens and returns the number of neurons predicted over all of them. */
+  predictInto(layerIndex: LayerIndex, tokenCount: number, target: PredictionTarget): number;
+}
+
+/** A predictor as something that can be chosen: what it is, what it needs, how to make it. */
+export interface PredictorPart {
+  readonly name: string;
+  /** True when no neuron with a non-zero activation is ever left out. */
+  readonly lossless: boolean;
+  /** True when every neuron is always predicted, so that reads need not wait for the hidden state. */
+  readonly dense: boolean;
+  /** Predictor tensors of one layer, without their `layers.N.` prefix, in the order of the file. */
+  tensorNames(manifest: BundleManifest): readonly string[];
+  /** f32 scratch bytes that `create` will allocate in kernel memory. */
+  scratchBytes(manifest: BundleManifest, tokenCapacity: number): number;
+  /** @throws PREDICTOR_NOT_AVAILABLE where the model has no such prediction, PREDICTOR_OPTION for a bad option. */
+  create(context: PredictorContext): SparsityPredictor;
+}
