@@ -19,7 +19,7 @@ export type ErrorCode = (typeof ERROR_CODES)[number];
 /** Facts that belong to an error; numbers carry their unit in the key. */
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
 
-const MARKER: unique symbol = Symbol.for("flashlm.error") as never;
+const MARKER: symbol = Symbol.for("flashlm.error");
 
 /**
  * The one error class of flashlm. `code` is stable; the message says what was expected, what came
@@ -31,8 +31,6 @@ export class FlashlmError extends Error {
   readonly code: ErrorCode;
   /** Facts for programs; the message holds the same for people. */
   readonly details: ErrorDetails;
-  /** @internal */
-  readonly [MARKER] = true;
 
   /** @param cause - the underlying error, if any. */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}, cause?: unknown) {
@@ -40,6 +38,7 @@ export class FlashlmError extends Error {
     this.name = "FlashlmError";
     this.code = code;
     this.details = details;
+    Object.defineProperty(this, MARKER, { value: true });
   }
 
   /** True for any error of flashlm, whichever copy of this package made it. */
