@@ -91,7 +91,9 @@ export interface BundleIndex {
   readonly filePaths: readonly string[];
   /** @throws BUNDLE_UNKNOWN_TENSOR. */
   tensor(name: string): BundleTensor;
+  /** Whether {@link BundleIndex.tensor} would find the name. */
   hasTensor(name: string): boolean;
+  /** Where a neuron's record stands in `neurons.safetensors`. */
   neuronExtent(layerIndex: LayerIndex, neuronId: NeuronId): Extent;
   /** CRC32C (Castagnoli) of each record's `strideBytes`, `[neuronCount]`. Borrowed. */
   recordChecksums(layerIndex: LayerIndex): Uint32Array;

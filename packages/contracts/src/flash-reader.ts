@@ -111,6 +111,7 @@ export interface FlashReader {
    * @throws FLASH_OUT_OF_RANGE (extent outside its file, target outside its arena), FLASH_CLOSED.
    */
   submit(batch: ReadBatch, options?: { readonly priority?: ReadPriority }): PendingReads;
+  /** Counters since the reader was opened. */
   stats(): ReaderStats;
   /** Waits for reads in flight; idempotent. Later calls fail with FLASH_CLOSED. */
   close(): Promise<void>;

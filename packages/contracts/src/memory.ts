@@ -55,5 +55,6 @@ export interface MemoryBudget {
 export interface MemoryReservation {
   readonly owner: string;
   readonly lengthBytes: ByteCount;
+  /** Gives the bytes back to the budget. */
   release(): void;
 }

@@ -6,5 +6,6 @@ export type MetricName = (typeof METRIC_NAMES)[number];
 
 /** Receives counters; passed in, never global. Must not throw or block. */
 export interface MetricsSink {
+  /** Adds `amount`, in the unit that the name ends in. */
   count(name: MetricName, amount: number): void;
 }

@@ -51,6 +51,7 @@ export interface NeuronCache {
   acquire(layerIndex: LayerIndex, ids: Uint32Array, count: number, admit: AdmitMode): NeuronLease;
   /** The window moves on by one token. Called once per decoded token, with no lease open. */
   advanceToken(): void;
+  /** Counters since the cache was made. */
   stats(): CacheStats;
   /** Ids now in slots of a layer, ascending (for tests and reports; allocates). */
   residentIds(layerIndex: LayerIndex): Uint32Array;
@@ -70,6 +71,7 @@ export interface CacheOptions {
 /** A cache as something that can be chosen. */
 export interface CachePart {
   readonly name: string;
+  /** Makes an empty cache. @throws CACHE_RANGE for slot or pin counts that do not fit each other. */
   create(options: CacheOptions): NeuronCache;
 }
 

@@ -41,7 +41,7 @@ export interface PredictorPart {
   readonly lossless: boolean;
   /** True when every neuron is always predicted, so that reads need not wait for the hidden state. */
   readonly dense: boolean;
-  /** Predictor tensors of one layer, without their `layers.N.` prefix, in the order of the file. */
+  /** Predictor tensors of one layer, without their `layers.N.` prefix, in the order of the file. @throws PREDICTOR_NOT_AVAILABLE as `create` does. */
   tensorNames(manifest: BundleManifest): readonly string[];
   /** f32 scratch bytes that `create` will allocate in kernel memory. */
   scratchBytes(manifest: BundleManifest, tokenCapacity: number): number;

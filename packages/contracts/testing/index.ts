@@ -1,1 +1,6 @@
 export * from "./prng.js";
+export * from "./flash-reader-conformance.js";
+export * from "./read-planner-conformance.js";
+export * from "./neuron-cache-conformance.js";
+export * from "./predictor-conformance.js";
+export * from "./kernel-conformance.js";

@@ -1,0 +1,46 @@
+import type { BundleIndex } from "@flashlm/contracts";
+import { createMemoryReader, createNodeReader, createReadPlanner } from "@flashlm/flash-io";
+import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
+import { parseSparsity } from "@flashlm/predictor";
+import { createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
+import { compactCache, slotMapCache } from "@flashlm/window-cache";
+import type { EngineFlags } from "./options.js";
+
+/** Flags and numbers that cross to the engine's thread; plain data. */
+export interface EngineSetup {
+  readonly flags: EngineFlags;
+  readonly bundlePath: string;
+  readonly memoryBytes: number;
+  readonly contextNeeded: number;
+  readonly threadCount: number;
+  readonly stop: SharedArrayBuffer;
+}
+
+/** The one place that joins concrete parts. */
+export function composeParts(bundle: BundleIndex, flags: EngineFlags): EngineParts {
+  return {
+    bundle,
+    openReader: (paths) => (flags.reader === "memory" ? createMemoryReader(paths) : createNodeReader(paths)),
+    createPlanner: createReadPlanner,
+    createKernels: (options) => loadKernels({ target: flags.kernels, ...options, memoryBytes: options.memoryBytes }),
+    kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
+    // The slot map moves no bytes (docs/decisions/0003-cache-default.md).
+    cache: flags.cache === "compact" ? compactCache : slotMapCache,
+    predictor: parseSparsity(flags.sparsity),
+    createSampler,
+  };
+}
+
+/** Engine options of a setup, without the parts that only the engine's thread has. */
+export function engineOptions(setup: EngineSetup): EngineOptions {
+  const { flags } = setup;
+  return {
+    memoryBytes: setup.memoryBytes,
+    contextLength: flags.context ?? null,
+    contextNeeded: setup.contextNeeded,
+    threadCount: setup.threadCount,
+    verify: flags.verify,
+    ...(flags.promptChunk ? { promptChunkTokens: flags.promptChunk } : {}),
+    ...(flags.cacheWindow ? { windowTokens: flags.cacheWindow } : {}),
+  };
+}

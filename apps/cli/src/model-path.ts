@@ -1,0 +1,77 @@
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { chooseDtype, hashCheckpoint, isBundle, openCheckpoint, writeBundle } from "@flashlm/bundler";
+import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { flashlmHome } from "./home.js";
+import { createProgress } from "./progress.js";
+
+interface HashIndex {
+  [path: string]: { readonly sizeBytes: number; readonly modifiedMs: number; readonly hash: string };
+}
+
+/** The embedded model's file, when its package is installed beside us. @throws ENGINE_OPTION with what to do when it is not. */
+export async function embeddedModelPath(): Promise<string> {
+  try {
+    const name = "@flashlm/model-smollm2";
+    const { modelPath } = (await import(name)) as { modelPath: string };
+    return modelPath;
+  } catch {
+    throw new FlashlmError("ENGINE_OPTION", "Expected a model: no model was named and the embedded one is not installed. Name a bundle, a Hugging Face folder or a GGUF file.");
+  }
+}
+
+/**
+ * The bundle for a MODEL argument: itself if it is one, else one made from the checkpoint and kept in {@link flashlmHome}, keyed by the
+ * checkpoint's content and the dtype.
+ */
+export async function resolveBundle(model: string | undefined, dtype: WeightDtype | undefined, quiet: boolean): Promise<string> {
+  const path = resolve(model ?? (await embeddedModelPath()));
+  if (!existsSync(path)) {
+    throw new FlashlmError("CHECKPOINT_NOT_FOUND", `Expected a bundle folder, a Hugging Face folder or a GGUF file but ${path} does not exist. Check the path.`, { path });
+  }
+  if (isBundle(path)) return path;
+  const checkpoint = await openCheckpoint(path);
+  try {
+    const contentHash = await contentHashOf(checkpoint.paths);
+    const chosen = dtype ?? chooseDtype(checkpoint).dtype;
+    const outPath = join(flashlmHome(), "bundles", `${safeName(checkpoint.name)}-${contentHash.slice(0, 16)}-${chosen}`);
+    if (isBundle(outPath)) return outPath;
+    const progress = createProgress(!quiet);
+    if (!quiet) process.stderr.write(`bundling ${basename(path)} as ${chosen} (first use; kept in ${outPath})\n`);
+    await writeBundle(checkpoint, { outPath, dtype: chosen, contentHash, onProgress: (event) => progress.update("bundling", event.doneShare) });
+    progress.end();
+    return outPath;
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function safeName(name: string): string {
+  return basename(name).replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 60) || "model";
+}
+
+/** Hashes each file once: path, size and modification time stand for its content afterwards. */
+async function contentHashOf(paths: readonly string[]): Promise<string> {
+  const indexPath = join(flashlmHome(), "hashes.json");
+  const index: HashIndex = readIndex(indexPath);
+  const key = paths.join("\n");
+  const stats = paths.map((path) => statSync(path));
+  const sizeBytes = stats.reduce((total, stat) => total + stat.size, 0);
+  const modifiedMs = Math.max(...stats.map((stat) => stat.mtimeMs));
+  const known = index[key];
+  if (known && known.sizeBytes === sizeBytes && known.modifiedMs === modifiedMs) return known.hash;
+  const hash = await hashCheckpoint(paths);
+  const temporary = `${indexPath}.${process.pid}`;
+  writeFileSync(temporary, JSON.stringify({ ...index, [key]: { sizeBytes, modifiedMs, hash } }));
+  renameSync(temporary, indexPath);
+  return hash;
+}
+
+function readIndex(path: string): HashIndex {
+  try {
+    const parsed: unknown = JSON.parse(readFileSync(path, "utf8"));
+    return typeof parsed === "object" && parsed !== null ? (parsed as HashIndex) : {};
+  } catch {
+    return {}; // Absent or damaged: it is only a memory of hashes, made again as needed.
+  }
+}

@@ -1,0 +1,93 @@
+import { readFileSync } from "node:fs";
+import type { GeneratorReport } from "@flashlm/contracts";
+import { formatBytes } from "./memory-option.js";
+import type { Session } from "./session.js";
+
+/** The `mode:` line: what was really used. */
+export function modeLine(mode: Readonly<Record<string, string>>): string {
+  return `mode: ${Object.entries(mode)
+    .map(([key, value]) => `${key} ${value}`)
+    .join(" | ")}`;
+}
+
+/** Figures of a run, for `--json` and for the printed report. Times in ms per decoded token. */
+export interface RunReport {
+  readonly promptTokens: number;
+  readonly promptTokensPerSecond: number;
+  readonly decodeTokens: number;
+  readonly tokensPerSecond: number;
+  readonly msPerToken: number;
+  readonly ioWaitMsPerToken: number;
+  readonly cacheMsPerToken: number;
+  readonly computeMsPerToken: number;
+  readonly readBytes: number;
+  readonly readBytesPerToken: number;
+  /** What the system says the process read from storage, where it says so (Linux). */
+  readonly systemReadBytes: number | null;
+  readonly hitRate: number;
+  readonly recordsRead: number;
+  readonly keptShare: number;
+  readonly plannedBytes: number;
+  readonly peakResidentBytes: number | null;
+  readonly overheadBytes: number;
+  readonly memory: GeneratorReport["memory"];
+}
+
+const ratio = (part: number, whole: number): number => (whole > 0 ? part / whole : 0);
+
+/** Field of a /proc file, or null where there is none. */
+function procField(path: string, field: string): number | null {
+  try {
+    const match = new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(readFileSync(path, "utf8"));
+    return match ? Number(match[1]) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Bytes that this process has read from storage so far, or null where the system does not say. */
+export function systemReadBytes(): number | null {
+  return procField("/proc/self/io", "read_bytes");
+}
+
+/**
+ * @param systemBytesBefore - what {@link systemReadBytes} said before the engine was made.
+ */
+export function makeReport(session: Session, systemBytesBefore: number | null): RunReport {
+  const raw = session.generator.report();
+  const peakKilobytes = procField("/proc/self/status", "VmHWM");
+  const systemBytes = systemReadBytes();
+  return {
+    promptTokens: raw.promptTokens,
+    promptTokensPerSecond: ratio(raw.promptTokens * 1000, raw.promptMs),
+    decodeTokens: raw.decodeTokens,
+    tokensPerSecond: ratio(raw.decodeTokens * 1000, raw.decodeMs),
+    msPerToken: ratio(raw.decodeMs, raw.decodeTokens),
+    ioWaitMsPerToken: ratio(raw.ioWaitMs, raw.decodeTokens),
+    cacheMsPerToken: ratio(raw.cacheMs, raw.decodeTokens),
+    computeMsPerToken: ratio(raw.computeMs, raw.decodeTokens),
+    readBytes: raw.readBytes,
+    readBytesPerToken: ratio(raw.decodeReadBytes, raw.decodeTokens),
+    systemReadBytes: systemBytes === null || systemBytesBefore === null ? null : systemBytes - systemBytesBefore,
+    hitRate: ratio(raw.hitCount, raw.recordCount),
+    recordsRead: raw.recordsRead,
+    keptShare: ratio(raw.keptNeurons, raw.possibleNeurons),
+    plannedBytes: session.limitBytes,
+    peakResidentBytes: peakKilobytes === null ? null : peakKilobytes * 1024,
+    overheadBytes: session.overheadBytes,
+    memory: raw.memory,
+  };
+}
+
+/** The report as lines for people. */
+export function describeReport(report: RunReport): string[] {
+  const ms = (value: number): string => `${value.toFixed(1)} ms`;
+  const measured = report.systemReadBytes === null ? "" : ` (the system counted ${formatBytes(report.systemReadBytes)})`;
+  const peak = report.peakResidentBytes === null ? "" : `, peak in memory ${formatBytes(report.peakResidentBytes)}`;
+  return [
+    `speed: ${report.tokensPerSecond.toFixed(1)} tokens/s over ${report.decodeTokens} tokens; prompt ${report.promptTokensPerSecond.toFixed(0)} tokens/s over ${report.promptTokens}`,
+    `token: ${ms(report.msPerToken)} = I/O wait ${ms(report.ioWaitMsPerToken)} + cache ${ms(report.cacheMsPerToken)} + compute ${ms(report.computeMsPerToken)}`,
+    `flash: ${formatBytes(report.readBytesPerToken)} per token, ${formatBytes(report.readBytes)} in all${measured}; hit rate ${(100 * report.hitRate).toFixed(0)}%, kept ${(100 * report.keptShare).toFixed(0)}% of neurons`,
+    `memory: planned ${formatBytes(report.plannedBytes)}${peak}`,
+  ];
+}

@@ -1,0 +1,72 @@
+import os from "node:os";
+import { Worker } from "node:worker_threads";
+import { openBundle } from "@flashlm/bundler";
+import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
+import { connectGenerator, loadTokenizer, type MemoryPlan, planEngine, type TextTokenizer } from "@flashlm/runtime";
+import { composeParts, type EngineSetup, engineOptions } from "./engine-parts.js";
+import { formatBytes, parseMemory } from "./memory-option.js";
+import { resolveBundle } from "./model-path.js";
+import type { EngineFlags } from "./options.js";
+
+/** What the engine's, the reader's and the compute threads add to the process once they run (measured with the embedded model, rounded up). */
+const THREADS_OVERHEAD_BYTES = 72 * 1024 ** 2;
+
+/** A bundle with its tokenizer, before the engine is made. */
+export interface OpenModel {
+  readonly bundlePath: string;
+  readonly bundle: BundleIndex;
+  readonly tokenizer: TextTokenizer | null;
+}
+
+/** An engine that is ready, and what it was planned with. */
+export interface Session {
+  readonly generator: TokenGenerator;
+  readonly plan: MemoryPlan;
+  /** The process's own memory: Node, code, tokenizer, threads. */
+  readonly overheadBytes: number;
+  readonly limitBytes: number;
+}
+
+/** Finds or makes the bundle of a MODEL argument and opens it. */
+export async function openModel(model: string | undefined, flags: EngineFlags): Promise<OpenModel> {
+  const bundlePath = await resolveBundle(model, flags.dtype, flags.json === true);
+  const bundle = await openBundle(bundlePath);
+  if (flags.dtype && bundle.manifest.dtype !== flags.dtype) {
+    throw new FlashlmError("BUNDLE_DTYPE", `Expected a ${flags.dtype} bundle but ${bundlePath} holds ${bundle.manifest.dtype}. Name the checkpoint instead, or leave --dtype out.`);
+  }
+  return { bundlePath, bundle, tokenizer: await loadTokenizer(bundlePath) };
+}
+
+/** The tokenizer, or an error that says how to do without. */
+export function needTokenizer(model: OpenModel): TextTokenizer {
+  if (model.tokenizer) return model.tokenizer;
+  throw new FlashlmError("TOKENIZER_UNSUPPORTED", "Expected a tokenizer but the bundle has none. Give token ids instead (--prompt-tokens 1,2,3).");
+}
+
+/** Plans the memory, starts the engine's thread and waits until its weights are loaded. */
+export async function startSession(model: OpenModel, flags: EngineFlags, contextNeeded: number): Promise<Session> {
+  const option = parseMemory(flags.memory);
+  const overheadBytes = process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
+  const limits = {
+    share: () => (option.kind === "share" ? Math.floor(option.share * model.bundle.weightBytes) : 0),
+    bytes: () => (option.kind === "bytes" ? option.bytes - overheadBytes : 0),
+    max: () => Number.POSITIVE_INFINITY,
+  };
+  const memoryBytes = limits[option.kind]();
+  const threadCount = flags.threads ?? os.availableParallelism();
+  const setup: EngineSetup = { flags, bundlePath: model.bundlePath, memoryBytes, contextNeeded, threadCount, stop: new SharedArrayBuffer(4) };
+  const plan = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
+  const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { workerData: setup });
+  const generator = await connectGenerator(worker, setup.stop);
+  return { generator, plan, overheadBytes, limitBytes: plan.totalBytes + overheadBytes };
+}
+
+/** The plan as lines for people. */
+export function describePlan(session: Session): string[] {
+  const rows = [...session.plan.rows, { owner: "process (Node, code, tokenizer, threads)", plannedBytes: session.overheadBytes }];
+  const width = Math.max(...rows.map((row) => row.owner.length));
+  return [
+    ...rows.map((row) => `  ${row.owner.padEnd(width)}  ${formatBytes(row.plannedBytes).padStart(11)}`),
+    `  ${"total".padEnd(width)}  ${formatBytes(session.limitBytes).padStart(11)}`,
+  ];
+}

@@ -1,0 +1,279 @@
+import { describe, expect, it } from "vitest";
+import type { AdmitMode, CacheOptions, CachePart, NeuronCache, NeuronLease } from "../src/index.js";
+import { FlashlmError, NO_SLOT } from "../src/index.js";
+import { createPrng } from "./prng.js";
+
+/** What {@link neuronCacheConformance} tests. */
+export interface NeuronCacheConformanceOptions {
+  readonly name: string;
+  readonly part: CachePart;
+}
+
+type LayerSizes = CacheOptions["layers"][number];
+
+/** A cache with a memory of one number per slot: what a record's bytes would be. */
+class CacheWithMemory {
+  readonly cache: NeuronCache;
+  readonly memory: Float64Array[];
+  moveCount = 0;
+  insideAcquire = false;
+
+  constructor(part: CachePart, layers: readonly LayerSizes[], windowTokens: number) {
+    this.memory = layers.map(({ slotCount }) => new Float64Array(slotCount).fill(-1));
+    const moveRecord: CacheOptions["moveRecord"] = (layerIndex, fromSlot, toSlot) => {
+      const slots = this.memory[layerIndex]!;
+      expect(this.insideAcquire, "records move inside acquire only").toBe(true);
+      expect(Math.max(fromSlot, toSlot)).toBeLessThan(slots.length);
+      slots[toSlot] = slots[fromSlot]!;
+      slots[fromSlot] = -1;
+      this.moveCount++;
+    };
+    this.cache = part.create({ unit: "neuron", layers, windowTokens, moveRecord });
+  }
+
+  /** Acquires and checks what must hold of every lease. */
+  acquire(layerIndex: number, ids: readonly number[], admit: AdmitMode = "window"): NeuronLease {
+    const before = new Set(this.cache.residentIds(layerIndex));
+    this.insideAcquire = true;
+    const lease = this.cache.acquire(layerIndex, Uint32Array.from(ids), ids.length, admit);
+    this.insideAcquire = false;
+    expect([lease.layerIndex, lease.count]).toEqual([layerIndex, ids.length]);
+    const missPositions = Array.from(lease.missPositions.subarray(0, lease.missCount));
+    const expectedMisses = ids.flatMap((id, position) => (before.has(id) ? [] : [position]));
+    expect(missPositions).toEqual(expectedMisses);
+    const slots = Array.from(lease.slots.subarray(0, lease.count));
+    const taken = slots.filter((slot) => slot !== NO_SLOT);
+    expect(new Set(taken).size).toBe(taken.length);
+    ids.forEach((id, position) => {
+      if (!before.has(id)) return;
+      expect(this.memory[layerIndex]![slots[position]!], `slot of hit ${id} holds its record`).toBe(id);
+    });
+    if (admit === "none") {
+      for (const position of missPositions) expect(slots[position]).toBe(NO_SLOT);
+      expect(new Set(this.cache.residentIds(layerIndex))).toEqual(before);
+    }
+    return lease;
+  }
+
+  /** Reads the misses into their slots. */
+  fill(lease: NeuronLease, ids: readonly number[]): void {
+    for (const position of lease.missPositions.subarray(0, lease.missCount)) {
+      const slot = lease.slots[position]!;
+      if (slot !== NO_SLOT) this.memory[lease.layerIndex]![slot] = ids[position]!;
+    }
+  }
+
+  /** One token of one layer: acquire, read, release. Returns the number of misses. */
+  use(layerIndex: number, ids: readonly number[], admit: AdmitMode = "window"): number {
+    const lease = this.acquire(layerIndex, ids, admit);
+    const missCount = lease.missCount;
+    this.fill(lease, ids);
+    lease.release();
+    return missCount;
+  }
+
+  resident(layerIndex: number): number[] {
+    return Array.from(this.cache.residentIds(layerIndex));
+  }
+}
+
+function codeOf(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    return FlashlmError.isInstance(error) ? error.code : String(error);
+  }
+  return "no error";
+}
+
+function plain(unitCount: number, slotCount: number, pinnedCount = 0): LayerSizes {
+  return { unitCount, slotCount, pinnedCount };
+}
+
+function leaseTests(part: CachePart): void {
+  it("says what is a hit and what is a miss", () => {
+    const subject = new CacheWithMemory(part, [plain(10, 6), plain(10, 6)], 2);
+    expect(subject.use(0, [1, 3, 5])).toBe(3);
+    expect(subject.use(0, [1, 4, 5])).toBe(1);
+    expect(subject.use(1, [1, 4, 5])).toBe(3);
+    expect(subject.resident(0)).toEqual([1, 3, 4, 5]);
+    expect(subject.cache.slotCount(0)).toBe(6);
+    expect(subject.use(0, [])).toBe(0);
+  });
+
+  it("refuses a second lease of a layer, and leases layers independently", () => {
+    const subject = new CacheWithMemory(part, [plain(10, 6), plain(10, 6)], 2);
+    const lease = subject.acquire(0, [1]);
+    subject.fill(lease, [1]);
+    expect(codeOf(() => subject.cache.acquire(0, Uint32Array.of(2), 1, "window"))).toBe("CACHE_LEASED");
+    expect(codeOf(() => subject.cache.advanceToken())).toBe("CACHE_LEASED");
+    const other = subject.acquire(1, [2]);
+    lease.release();
+    other.release();
+    subject.cache.advanceToken();
+    expect(subject.use(0, [1])).toBe(0);
+  });
+
+  it("releases once, however often it is called", () => {
+    const subject = new CacheWithMemory(part, [plain(10, 6)], 2);
+    const lease = subject.acquire(0, [1, 2]);
+    subject.fill(lease, [1, 2]);
+    lease.release();
+    lease.release({ loaded: false });
+    expect(subject.resident(0)).toEqual([1, 2]);
+    subject.acquire(0, [1]).release();
+  });
+
+  it("forgets the misses of a lease whose reads failed, and only those", () => {
+    const subject = new CacheWithMemory(part, [plain(10, 6, 2)], 2);
+    subject.use(0, [1, 5]);
+    subject.acquire(0, [0, 1, 4, 5, 6]).release({ loaded: false });
+    expect(subject.resident(0)).toEqual([1, 5]);
+    expect(subject.use(0, [0, 1, 4, 5, 6])).toBe(3);
+    expect(subject.resident(0)).toEqual([0, 1, 4, 5, 6]);
+  });
+
+  it("refuses ids that are not strictly ascending, out of range, and unknown layers, and changes nothing", () => {
+    const subject = new CacheWithMemory(part, [plain(10, 6)], 2);
+    subject.use(0, [2]);
+    const attempt = (layerIndex: number, ids: number[], count = ids.length): string =>
+      codeOf(() => subject.cache.acquire(layerIndex, Uint32Array.from(ids), count, "window"));
+    expect(attempt(0, [3, 3])).toBe("CACHE_DUPLICATE_ID");
+    expect(attempt(0, [4, 3])).toBe("CACHE_DUPLICATE_ID");
+    expect(attempt(0, [3, 10])).toBe("CACHE_RANGE");
+    expect(attempt(0, [3], 2)).toBe("CACHE_RANGE");
+    expect(attempt(1, [3])).toBe("CACHE_RANGE");
+    expect(subject.resident(0)).toEqual([2]);
+    expect(subject.cache.stats().missCount).toBe(1);
+  });
+}
+
+function residencyTests(part: CachePart): void {
+  it("keeps what the window named while there is room", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 12)], 3);
+    const sets = [
+      [0, 1, 2],
+      [3, 4],
+      [5, 6, 7],
+    ];
+    for (const ids of sets) {
+      subject.use(0, ids);
+      subject.cache.advanceToken();
+    }
+    subject.use(0, [8]);
+    expect(subject.resident(0)).toEqual(expect.arrayContaining([3, 4, 5, 6, 7, 8]));
+  });
+
+  it("lets misses overflow rather than give up units of the current token", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 3)], 2);
+    expect(subject.use(0, [1, 2, 3, 4, 5])).toBe(5);
+    expect(subject.resident(0)).toEqual([1, 2, 3]);
+    subject.cache.advanceToken();
+    expect(subject.use(0, [1, 2, 3, 4, 5])).toBe(2);
+    expect(subject.resident(0)).toEqual([1, 2, 3]);
+    expect(subject.cache.stats().overflowCount).toBe(4);
+  });
+
+  it("gives up older units of the window for newer ones", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 3)], 5);
+    subject.use(0, [1, 2, 3]);
+    subject.cache.advanceToken();
+    subject.use(0, [3, 7, 8]);
+    expect(subject.resident(0)).toEqual([3, 7, 8]);
+  });
+
+  it("never gives up a pinned unit, and keeps slots for those not yet loaded", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 3, 2)], 1);
+    subject.use(0, [0, 5, 6]);
+    expect(subject.resident(0)).toEqual([0, 5]);
+    subject.cache.advanceToken();
+    subject.use(0, [7, 8]);
+    expect(subject.resident(0)).toEqual([0, 7]);
+    subject.cache.advanceToken();
+    subject.use(0, [1, 9]);
+    expect(subject.resident(0)).toEqual([0, 1, 9]);
+    for (let token = 0; token < 5; token++) {
+      subject.cache.advanceToken();
+      subject.use(0, [10, 11, 12]);
+    }
+    expect(subject.resident(0)).toEqual(expect.arrayContaining([0, 1]));
+  });
+
+  it("admits nothing with admit none, and serves hits", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 4)], 2);
+    subject.use(0, [1, 2]);
+    expect(subject.use(0, [1, 3, 4], "none")).toBe(2);
+    expect(subject.resident(0)).toEqual([1, 2]);
+    expect(subject.cache.stats()).toMatchObject({
+      hitCount: 1,
+      missCount: 4,
+      overflowCount: 2,
+      evictCount: 0,
+    });
+  });
+
+  it("works without slots", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 0)], 1);
+    expect(subject.use(0, [0, 19])).toBe(2);
+    expect(subject.resident(0)).toEqual([]);
+  });
+
+  it("refuses sizes that make no sense", () => {
+    const make = (layer: LayerSizes, windowTokens: number): string =>
+      codeOf(() => part.create({ unit: "neuron", layers: [layer], windowTokens, moveRecord: () => {} }));
+    expect(make(plain(4, 4), 0)).toBe("CACHE_RANGE");
+    expect(make(plain(4, 2, 3), 1)).toBe("CACHE_RANGE");
+    expect(make(plain(2, 4, 3), 1)).toBe("CACHE_RANGE");
+    expect(make(plain(4, -1), 1)).toBe("CACHE_RANGE");
+    expect(make(plain(4.5, 1), 1)).toBe("CACHE_RANGE");
+  });
+}
+
+/** Many tokens with drifting sets; every hit's bytes are checked by {@link CacheWithMemory.acquire}. */
+function randomTest(part: CachePart, slotCount: number, pinnedCount: number, windowTokens: number): void {
+  const random = createPrng(slotCount * 100 + pinnedCount * 10 + windowTokens);
+  const layers = [plain(40, slotCount, pinnedCount), plain(40, Math.max(slotCount, 20), pinnedCount)];
+  const subject = new CacheWithMemory(part, layers, windowTokens);
+  const totals = { namedCount: 0, missCount: 0 };
+  for (let token = 0; token < 120; token++) {
+    for (let layerIndex = 0; layerIndex < layers.length; layerIndex++) {
+      const ids = Array.from({ length: 40 }, (_, id) => id).filter((id) => random() < 0.5 / (1 + id / 5));
+      const lease = subject.acquire(layerIndex, ids, random() < 0.1 ? "none" : "window");
+      totals.namedCount += ids.length;
+      totals.missCount += lease.missCount;
+      const loaded = random() >= 0.1;
+      if (loaded) subject.fill(lease, ids);
+      lease.release({ loaded });
+      expect(subject.resident(layerIndex).length).toBeLessThanOrEqual(layers[layerIndex]!.slotCount);
+    }
+    subject.cache.advanceToken();
+  }
+  const stats = subject.cache.stats();
+  expect(stats.missCount).toBe(totals.missCount);
+  expect(stats.hitCount).toBe(totals.namedCount - totals.missCount);
+  expect(stats.overflowCount).toBeLessThanOrEqual(stats.missCount);
+  expect(stats.moveCount).toBe(subject.moveCount);
+}
+
+/** Registers the tests that every {@link CachePart} must pass; records are simulated, so that a wrong move shows as wrong bytes. */
+export function neuronCacheConformance({ name, part }: NeuronCacheConformanceOptions): void {
+  describe(`neuron cache conformance: ${name}`, () => {
+    leaseTests(part);
+    residencyTests(part);
+    for (const [slotCount, pinnedCount] of [
+      [0, 0],
+      [1, 0],
+      [1, 1],
+      [4, 0],
+      [4, 2],
+      [12, 3],
+      [40, 0],
+    ] as const) {
+      for (const windowTokens of [1, 3]) {
+        it(`keeps every record with its unit: ${slotCount} slots, ${pinnedCount} pinned, window ${windowTokens}`, () => {
+          randomTest(part, slotCount, pinnedCount, windowTokens);
+        });
+      }
+    }
+  });
+}

@@ -1,0 +1,275 @@
+import {
+  type BundleIndex,
+  type CachePart,
+  FlashlmError,
+  type FlashReader,
+  type GenerateOptions,
+  type GeneratorReport,
+  type KernelSet,
+  type KernelSetOptions,
+  type PredictorPart,
+  type ReadPlanner,
+  type SamplingOptions,
+  type TokenEvent,
+  type TokenGenerator,
+  type TokenId,
+} from "@flashlm/contracts";
+import { assembleEngine, type Machine } from "./assemble.js";
+import type { Flight } from "./flight.js";
+import { type MemoryPlan, planMemory } from "./memory-plan.js";
+
+/** Draws the next token from logits. The runtime's own is `createSampler`; another may be given. */
+export interface TokenSampler {
+  /** @param logits - f32 `[vocabularySize]`, borrowed; may be overwritten. */
+  next(logits: Float32Array, recentTokens: readonly number[]): TokenId;
+}
+
+/** The parts an engine is made of. The runtime knows their contracts only. */
+export interface EngineParts {
+  readonly bundle: BundleIndex;
+  /** Opens the bundle's files, in order. The engine closes the reader. */
+  openReader(paths: readonly string[]): Promise<FlashReader>;
+  createPlanner(options: { readonly alignmentBytes: number; readonly gapBytesMax: number; readonly readBytesMax: number }): ReadPlanner;
+  createKernels(options: KernelSetOptions): Promise<KernelSet>;
+  /** Bytes a kernel set needs beyond what is allocated in it. */
+  readonly kernelOverheadBytes: number;
+  readonly cache: CachePart;
+  readonly predictor: PredictorPart;
+  createSampler(options: SamplingOptions, vocabularySize: number): TokenSampler;
+}
+
+/** How an engine is set up. */
+export interface EngineOptions {
+  /** Bytes for weights, caches and scratch (the process's own overhead is not in it); Infinity keeps everything resident. */
+  readonly memoryBytes: number;
+  /** Context length in tokens; null lets the plan choose, at least `contextNeeded`. */
+  readonly contextLength: number | null;
+  readonly contextNeeded?: number;
+  readonly threadCount: number;
+  /** Most prompt tokens that go through the layers together. Does not change answers. */
+  readonly promptChunkTokens?: number;
+  /** Tokens whose neurons stay cached (paper section 3.1; the paper uses 4 to 5). */
+  readonly windowTokens?: number;
+  /** When records' checksums are checked: on their first read in a run, at every read, or never. */
+  readonly verify?: "first" | "always" | "never";
+  /** Asked between layers; true stops the work with ENGINE_ABORTED. */
+  readonly shouldStop?: () => boolean;
+  /** Observes FFN activations (calibration). */
+  readonly onActivations?: (flight: Flight, tokenCount: number, activation: Float32Array) => void;
+}
+
+/** Prompt tokens in one pass by default: enough to amortise reading and unpacking the weights. */
+export const PROMPT_CHUNK_TOKENS = 64;
+/** The paper's window. */
+export const WINDOW_TOKENS = 5;
+
+/** What an engine with these parts and options would need, without making it. @throws BUDGET_TOO_SMALL, ENGINE_OPTION. */
+export function planEngine(parts: Pick<EngineParts, "bundle" | "predictor" | "kernelOverheadBytes">, options: EngineOptions): MemoryPlan {
+  return planMemory({
+    bundle: parts.bundle,
+    predictor: parts.predictor,
+    memoryBytes: options.memoryBytes,
+    contextLength: options.contextLength,
+    contextNeeded: options.contextNeeded ?? 0,
+    promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
+    kernelOverheadBytes: parts.kernelOverheadBytes,
+  });
+}
+
+/**
+ * Makes an engine on the calling thread, which will block on reads while it works: give it a thread of its own
+ * (`hostGenerator`). Loads the resident weights.
+ */
+export async function createEngine(parts: EngineParts, options: EngineOptions): Promise<TokenGenerator> {
+  const machine = await assembleEngine(parts, options, planEngine(parts, options));
+  return new Engine(parts, machine);
+}
+
+class Engine implements TokenGenerator {
+  readonly contractVersion = 1;
+  readonly #parts: EngineParts;
+  readonly #machine: Machine;
+  #busy = false;
+  #closed = false;
+  #promptTokens = 0;
+  #promptMs = 0;
+  #decodeTokens = 0;
+  #decodeMs = 0;
+  #atDecode = { waitMs: 0, manageMs: 0, readBytes: 0, hitCount: 0, missCount: 0 };
+  #possibleNeurons = 0;
+
+  constructor(parts: EngineParts, machine: Machine) {
+    this.#parts = parts;
+    this.#machine = machine;
+  }
+
+  get mode(): Readonly<Record<string, string>> {
+    return this.#machine.mode;
+  }
+
+  get contextLength(): number {
+    return this.#machine.plan.contextLength;
+  }
+
+  async *generate(promptTokens: readonly TokenId[], options: GenerateOptions): AsyncIterable<TokenEvent> {
+    this.#enter(promptTokens);
+    const { vocabularySize } = this.#parts.bundle.manifest.model;
+    const sampler = this.#parts.createSampler(options.sampling, vocabularySize);
+    const recent = promptTokens.slice(-64);
+    let finished = false;
+    try {
+      const start = performance.now();
+      await this.#prompt(promptTokens);
+      this.#promptTokens += promptTokens.length;
+      this.#promptMs += performance.now() - start;
+      let position = promptTokens.length;
+      for (let count = 0; count < options.maxTokens; count++) {
+        options.signal?.throwIfAborted();
+        const began = performance.now();
+        const tokenId = sampler.next(this.#machine.state.logits.floats.subarray(0, vocabularySize), recent);
+        if (options.stopTokens.includes(tokenId)) break;
+        recent.push(tokenId);
+        if (recent.length > 64) recent.shift();
+        const more = count + 1 < options.maxTokens && position < this.contextLength;
+        yield { tokenId, positionIndex: position, elapsedMs: began - start };
+        if (!more) break;
+        await this.#decode(tokenId, position++);
+      }
+      finished = true;
+    } finally {
+      if (!finished) this.#machine.reset();
+      this.#busy = false;
+    }
+  }
+
+  async evaluate(tokens: readonly TokenId[], onLogits: (rows: Float32Array, firstRow: number) => void): Promise<void> {
+    this.#enter(tokens);
+    const { forward, plan, state, head } = this.#machine;
+    const { vocabularySize } = this.#parts.bundle.manifest.model;
+    let finished = false;
+    try {
+      const start = performance.now();
+      for (let begin = 0; begin < tokens.length; begin += plan.tokenCapacity) {
+        const chunk = tokens.slice(begin, begin + plan.tokenCapacity);
+        await this.#forward(forward, chunk, begin);
+        for (let row = 0; row < chunk.length; row += plan.logitRowCount) {
+          const rowCount = Math.min(plan.logitRowCount, chunk.length - row);
+          await head(row, rowCount);
+          onLogits(state.logits.floats.subarray(0, rowCount * vocabularySize), begin + row);
+        }
+      }
+      this.#promptTokens += tokens.length;
+      this.#promptMs += performance.now() - start;
+      finished = true;
+    } finally {
+      if (!finished) this.#machine.reset();
+      this.#busy = false;
+    }
+  }
+
+  async score(tokens: readonly TokenId[]): Promise<Float64Array> {
+    const { vocabularySize } = this.#parts.bundle.manifest.model;
+    const losses = new Float64Array(tokens.length);
+    await this.evaluate(tokens, (rows, firstRow) => {
+      for (let row = 0; row * vocabularySize < rows.length; row++) {
+        const target = tokens[firstRow + row + 1];
+        if (target !== undefined) losses[firstRow + row + 1] = lossOf(rows.subarray(row * vocabularySize, (row + 1) * vocabularySize), target);
+      }
+    });
+    return losses;
+  }
+
+  report(): GeneratorReport {
+    const { forward, records, reader, plan, loadReadBytes } = this.#machine;
+    const at = this.#atDecode;
+    return {
+      promptTokens: this.#promptTokens,
+      promptMs: this.#promptMs,
+      decodeTokens: this.#decodeTokens,
+      decodeMs: this.#decodeMs,
+      ioWaitMs: at.waitMs,
+      cacheMs: at.manageMs,
+      computeMs: this.#decodeMs - at.waitMs - at.manageMs,
+      readBytes: reader.stats().readBytes,
+      loadReadBytes,
+      decodeReadBytes: at.readBytes,
+      recordCount: at.hitCount + at.missCount,
+      hitCount: at.hitCount,
+      recordsRead: records.recordsRead,
+      keptNeurons: forward.keptNeurons,
+      possibleNeurons: this.#possibleNeurons,
+      memory: plan.rows,
+    };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#machine.close();
+  }
+
+  #enter(tokens: readonly TokenId[]): void {
+    const { vocabularySize } = this.#parts.bundle.manifest.model;
+    if (this.#closed) throw new FlashlmError("ENGINE_CLOSED", "Expected an open engine but it has been closed. Make a new one.");
+    if (this.#busy) throw new FlashlmError("ENGINE_BUSY", "Expected one generation at a time but another one is running. Wait for it or make a second engine.");
+    if (tokens.length === 0) throw new FlashlmError("ENGINE_OPTION", "Expected at least one token but the prompt is empty. Give a prompt.");
+    const bad = tokens.find((token) => !Number.isInteger(token) || token < 0 || token >= vocabularySize);
+    if (bad !== undefined) throw new FlashlmError("ENGINE_OPTION", `Expected token ids from 0 to ${vocabularySize - 1} but received ${bad}.`, { token: bad });
+    if (tokens.length > this.contextLength) {
+      throw new FlashlmError(
+        "ENGINE_CONTEXT_FULL",
+        `Expected at most ${this.contextLength} tokens of context but received ${tokens.length}. Shorten the text or give a longer --context.`,
+        { contextLength: this.contextLength, tokenCount: tokens.length },
+      );
+    }
+    this.#busy = true;
+  }
+
+  async #forward(forward: Machine["forward"], tokens: readonly TokenId[], position: number): Promise<void> {
+    const { model } = this.#parts.bundle.manifest;
+    await forward.run(tokens, tokens.length, position);
+    this.#possibleNeurons += tokens.length * model.layerCount * model.ffn.neuronCount;
+  }
+
+  /** All but the last token in chunks, the last one as in decoding: it seeds the window, and its logits are wanted. */
+  async #prompt(tokens: readonly TokenId[]): Promise<void> {
+    const { forward, plan, head } = this.#machine;
+    const body = tokens.length - 1;
+    for (let begin = 0; begin < body; begin += plan.tokenCapacity) {
+      await this.#forward(forward, tokens.slice(begin, Math.min(body, begin + plan.tokenCapacity)), begin);
+    }
+    await this.#forward(forward, tokens.slice(body), body);
+    await head(0, 1);
+  }
+
+  async #decode(tokenId: TokenId, position: number): Promise<void> {
+    const before = this.#sample();
+    const start = performance.now();
+    await this.#forward(this.#machine.forward, [tokenId], position);
+    await this.#machine.head(0, 1);
+    this.#decodeMs += performance.now() - start;
+    this.#decodeTokens++;
+    const after = this.#sample();
+    const at = this.#atDecode;
+    at.waitMs += after.waitMs - before.waitMs;
+    at.manageMs += after.manageMs - before.manageMs;
+    at.readBytes += after.readBytes - before.readBytes;
+    at.hitCount += after.hitCount - before.hitCount;
+    at.missCount += after.missCount - before.missCount;
+  }
+
+  #sample(): { waitMs: number; manageMs: number; readBytes: number; hitCount: number; missCount: number } {
+    const { records, residency, reader, cache } = this.#machine;
+    const { hitCount, missCount } = cache.stats();
+    return { waitMs: records.waitMs + residency.waitMs, manageMs: records.manageMs, readBytes: reader.stats().readBytes, hitCount, missCount };
+  }
+}
+
+/** Negative log-likelihood of a token under softmax(logits), in f64. */
+function lossOf(logits: Float32Array, target: TokenId): number {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let id = 0; id < logits.length; id++) if (logits[id]! > largest) largest = logits[id]!;
+  let total = 0;
+  for (let id = 0; id < logits.length; id++) total += Math.exp(logits[id]! - largest);
+  return Math.log(total) + largest - logits[target]!;
+}

@@ -1,0 +1,80 @@
+import {
+  type BundleIndex,
+  type KernelOp,
+  type KernelProgram,
+  type KernelSet,
+  type MemoryHandle,
+  type PendingReads,
+  ReadPlan,
+} from "@flashlm/contracts";
+import { BLOCK_ALIGNMENT_BYTES, type MemoryPlan } from "./memory-plan.js";
+import type { RunState } from "./run-state.js";
+
+/**
+ * One chunk of a layer's records on its way: the lists the kernels read (addresses, ids, order: hits first), staging
+ * for what has no slot, and the programs over them. Allocated once, used again and again.
+ */
+export interface Flight {
+  readonly staging: MemoryHandle;
+  readonly addresses: Uint32Array;
+  readonly ids: Uint32Array;
+  readonly order: Uint32Array;
+  readonly checksums: Uint32Array;
+  /** Words: orderBegin, orderEnd, positionCount. */
+  readonly words: Uint32Array;
+  readonly activations: KernelProgram;
+  readonly maskedActivations: KernelProgram;
+  readonly down: KernelProgram;
+  readonly verify: KernelProgram;
+  readonly plan: ReadPlan;
+  /** Per wanted read: position in the chunk, and the slot's offset or TARGET_ANYWHERE. */
+  readonly wantedPosition: Uint32Array;
+  readonly wantedTarget: Float64Array;
+  layerIndex: number;
+  count: number;
+  hitCount: number;
+  last: boolean;
+  pending: PendingReads | null;
+}
+
+/** Allocates a flight and compiles its programs. FFN biases are added by programs of their own layer, so they are not here. */
+export function createFlight(bundle: BundleIndex, plan: MemoryPlan, kernels: KernelSet, state: RunState): Flight {
+  const { model, record } = bundle.manifest;
+  const neuronCount = model.ffn.neuronCount;
+  const { memory } = kernels;
+  const list = (): MemoryHandle => memory.allocate(neuronCount * 4);
+  const addresses = list();
+  const ids = list();
+  const order = list();
+  const checksums = list();
+  const words = memory.allocate(16, 16);
+  const word = (index: number): MemoryHandle => ({ arenaId: words.arenaId, offsetBytes: words.offsetBytes + 4 * index });
+  const range = { order, orderBegin: word(0), orderEnd: word(1) };
+  const tokenCount = state.tokenCountWord;
+  const activation = { activation: state.activation, activationStride: neuronCount };
+  const activations: KernelOp = {
+    op: "ffnActivations", tokenCount, layout: record, activationFn: model.ffn.activation, upActivation: model.ffn.upActivation,
+    addresses, ids, ...range, source: state.normed, ...activation,
+  };
+  const mask = { base: state.mask.base, stride: neuronCount };
+  return {
+    staging: memory.allocate(plan.flightBytes, BLOCK_ALIGNMENT_BYTES),
+    addresses: memory.words(addresses, neuronCount),
+    ids: memory.words(ids, neuronCount),
+    order: memory.words(order, neuronCount),
+    checksums: memory.words(checksums, neuronCount),
+    words: memory.words(words, 4),
+    activations: kernels.compile([activations]),
+    maskedActivations: kernels.compile([{ ...activations, mask }]),
+    down: kernels.compile([{ op: "ffnDown", tokenCount, layout: record, addresses, positionCount: word(2), ...activation, target: state.hidden }]),
+    verify: kernels.compile([{ op: "crc32c", addresses, ...range, lengthBytes: record.strideBytes, checksums }]),
+    plan: new ReadPlan(neuronCount),
+    wantedPosition: new Uint32Array(neuronCount),
+    wantedTarget: new Float64Array(neuronCount),
+    layerIndex: 0,
+    count: 0,
+    hitCount: 0,
+    last: false,
+    pending: null,
+  };
+}

@@ -1,0 +1,136 @@
+import type { BundleIndex, KernelProgram, KernelSet, SparsityPredictor } from "@flashlm/contracts";
+import type { Flight } from "./flight.js";
+import type { RecordStream } from "./record-stream.js";
+import type { Residency } from "./residency.js";
+import type { RunState } from "./run-state.js";
+
+/** Everything a forward pass uses; made once by the engine. */
+export interface ForwardParts {
+  readonly bundle: BundleIndex;
+  readonly kernels: KernelSet;
+  readonly state: RunState;
+  readonly residency: Residency;
+  readonly records: RecordStream;
+  readonly predictor: SparsityPredictor;
+  readonly dense: boolean;
+  readonly embed: (tokens: ArrayLike<number>, tokenCount: number) => Promise<void> | void;
+  readonly attentionPrograms: readonly KernelProgram[];
+  readonly advanceToken: () => void;
+  /** Throws when the caller wants the work to stop; called once per layer. */
+  readonly checkAbort: () => void;
+  /** Observes the FFN activations of a layer's chunk (calibration); absent in normal runs. */
+  readonly onActivations?: (flight: Flight, tokenCount: number) => void;
+}
+
+/**
+ * One pass through the layers: a single token when decoding, a chunk of tokens for a prompt. The arithmetic per token is the same in
+ * both (see `KernelOp`), so chunk sizes do not change answers. Leaves the residual stream in `state.hidden`.
+ */
+export class ForwardPass {
+  readonly #parts: ForwardParts;
+  readonly #ids: Uint32Array;
+  readonly #allIds: Uint32Array;
+  readonly #isUnion: Uint8Array;
+  /** Neurons computed so far, over all layers and tokens. */
+  keptNeurons = 0;
+
+  constructor(parts: ForwardParts) {
+    this.#parts = parts;
+    const { neuronCount } = parts.bundle.manifest.model.ffn;
+    this.#ids = new Uint32Array(neuronCount);
+    this.#isUnion = new Uint8Array(neuronCount);
+    this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
+  }
+
+  /** @param position - index in the sequence of the first token. */
+  async run(tokens: ArrayLike<number>, tokenCount: number, position: number): Promise<void> {
+    const { state, residency, attentionPrograms, embed, kernels, dense } = this.#parts;
+    state.tokenCount[0] = tokenCount;
+    state.position[0] = position;
+    residency.pump();
+    if (dense) this.#readAhead(-1);
+    const embedding = embed(tokens, tokenCount);
+    if (embedding) await embedding;
+    for (let layerIndex = 0; layerIndex < attentionPrograms.length; layerIndex++) {
+      this.#parts.checkAbort();
+      await residency.need(`attention.${layerIndex}`);
+      const attending = kernels.run(attentionPrograms[layerIndex]!);
+      if (attending) await attending;
+      residency.done(`attention.${layerIndex}`);
+      await this.#feedForward(layerIndex, tokenCount);
+    }
+    if (tokenCount === 1) this.#parts.advanceToken();
+    if (dense) this.#readAhead(-1);
+  }
+
+  /** The layer's FFN, record chunk by record chunk: activations of hits while misses land, then the down projection in neuron order. */
+  async #feedForward(layerIndex: number, tokenCount: number): Promise<void> {
+    const { kernels, records, dense } = this.#parts;
+    if (!dense || !records.openLayers.includes(layerIndex)) await this.#ask(layerIndex, tokenCount);
+    else this.keptNeurons += tokenCount * this.#allIds.length;
+    for (let last = false; !last; ) {
+      if (dense) this.#readAhead(layerIndex);
+      const flight = records.next();
+      if (!flight) break;
+      last = flight.last;
+      flight.words[2] = flight.count;
+      await this.#activate(flight, 0, flight.hitCount, tokenCount);
+      await records.land(flight);
+      await this.#activate(flight, flight.hitCount, flight.count, tokenCount);
+      this.#parts.onActivations?.(flight, tokenCount);
+      const projecting = kernels.run(flight.down);
+      if (projecting) await projecting;
+      records.finish(flight);
+    }
+  }
+
+  async #activate(flight: Flight, orderBegin: number, orderEnd: number, tokenCount: number): Promise<void> {
+    if (orderBegin === orderEnd) return;
+    flight.words[0] = orderBegin;
+    flight.words[1] = orderEnd;
+    const masked = tokenCount > 1 && !this.#parts.dense;
+    const running = this.#parts.kernels.run(masked ? flight.maskedActivations : flight.activations);
+    if (running) await running;
+  }
+
+  /** Predicts the layer's neurons and asks for their records. */
+  async #ask(layerIndex: number, tokenCount: number): Promise<void> {
+    const { dense, kernels, predictor, records, residency, state } = this.#parts;
+    if (dense) {
+      records.begin(layerIndex, this.#allIds, this.#allIds.length, tokenCount === 1 ? "window" : "none");
+      this.keptNeurons += tokenCount * this.#allIds.length;
+    } else {
+      await residency.need(`predictor.${layerIndex}`);
+      const program = predictor.scoreProgram(layerIndex);
+      const scoring = program ? kernels.run(program) : undefined;
+      if (scoring) await scoring;
+      residency.done(`predictor.${layerIndex}`);
+      this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
+      const count = this.#union(tokenCount);
+      records.begin(layerIndex, this.#ids, count, tokenCount === 1 ? "window" : "none");
+    }
+  }
+
+  /** Ids that any of the tokens has in its mask, ascending, into `#ids`. */
+  #union(tokenCount: number): number {
+    const { bytes } = this.#parts.state.mask;
+    const neuronCount = this.#ids.length;
+    const union = this.#isUnion;
+    union.set(bytes.subarray(0, neuronCount));
+    for (let token = 1; token < tokenCount; token++) {
+      const row = token * neuronCount;
+      for (let id = 0; id < neuronCount; id++) union[id] = (union[id] as number) | (bytes[row + id] as number);
+    }
+    let count = 0;
+    for (let id = 0; id < neuronCount; id++) if (union[id] !== 0) this.#ids[count++] = id;
+    return count;
+  }
+
+  /** Dense runs know every layer's neurons beforehand: begin the layers after `layerIndex` while flights are free. */
+  #readAhead(layerIndex: number): void {
+    const { records, attentionPrograms } = this.#parts;
+    const open = records.openLayers;
+    let next = (open.length > 0 ? open[open.length - 1]! : layerIndex) + 1;
+    while (records.idle && next < attentionPrograms.length) records.begin(next++, this.#allIds, this.#allIds.length, "window");
+  }
+}

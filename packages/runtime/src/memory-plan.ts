@@ -1,0 +1,194 @@
+import { alignUp, type BundleIndex, type BundleTensor, FlashlmError, type PredictorPart } from "@flashlm/contracts";
+import { type BlockExtent, layerBlock, predictorBlock } from "./blocks.js";
+
+/** Page and direct-I/O alignment of everything large. */
+export const BLOCK_ALIGNMENT_BYTES = 4096;
+/** Chunks of records that may be in flight or in use at once; three keep a device busy while one is computed on. */
+export const FLIGHT_COUNT = 6;
+/** Streamed blocks of attention or predictor weights that have a buffer: one in use, the others in flight. */
+export const BLOCK_BUFFER_COUNT = 3;
+/** A flight's staging is between these, and about a fortieth of the budget. */
+const FLIGHT_BYTES_MIN = 64 * 1024;
+const FLIGHT_BYTES_MAX = 4 * 1024 * 1024;
+/** Share of the budget that the KV cache takes when no context length was asked for. */
+const CONTEXT_SHARE = 0.15;
+/** Default context is not longer than this, however much memory there is. */
+const CONTEXT_DEFAULT_MAX = 4096;
+/** Shortest default context; a shorter one has to be asked for. */
+const CONTEXT_DEFAULT_MIN = 128;
+/** Fixed words, lists and small tables; counted with slack for alignment. */
+const MISCELLANEOUS_BYTES = 256 * 1024;
+
+/** What the plan is made for. */
+export interface PlanRequest {
+  readonly bundle: BundleIndex;
+  readonly predictor: PredictorPart;
+  /** Bytes for weights, caches and scratch; Infinity keeps everything resident. */
+  readonly memoryBytes: number;
+  /** Asked for; null lets the plan choose, but not below `contextNeeded`. */
+  readonly contextLength: number | null;
+  readonly contextNeeded: number;
+  readonly promptChunkTokens: number;
+  readonly kernelOverheadBytes: number;
+}
+
+/** Where every byte goes. All numbers are bytes unless they end in Count, Tokens or Length. */
+export interface MemoryPlan {
+  readonly contextLength: number;
+  readonly tokenCapacity: number;
+  readonly logitRowCount: number;
+  readonly embeddingResident: boolean;
+  /** Per layer: weights stay in memory (true) or are streamed for every token. */
+  readonly layerBlockResident: readonly boolean[];
+  readonly predictorBlockResident: readonly boolean[];
+  readonly blockBufferBytes: number;
+  readonly flightBytes: number;
+  readonly slotCountByLayer: readonly number[];
+  readonly rows: readonly { readonly owner: string; readonly plannedBytes: number }[];
+  readonly totalBytes: number;
+}
+
+interface Sizes {
+  readonly fixed: { owner: string; plannedBytes: number }[];
+  readonly layerBlocks: readonly BlockExtent[];
+  readonly predictorBlocks: readonly BlockExtent[];
+}
+
+const padded = (lengthBytes: number): number => alignUp(lengthBytes, BLOCK_ALIGNMENT_BYTES);
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+/** Bytes of keys and values per token of context, all layers, f32. */
+export function keyValueBytesPerToken(bundle: BundleIndex): number {
+  const { attention, layerCount } = bundle.manifest.model;
+  return 2 * layerCount * attention.keyValueHeadCount * attention.headDim * 4;
+}
+
+function chooseContext(request: PlanRequest): number {
+  const { model } = request.bundle.manifest;
+  if (request.contextLength !== null) return request.contextLength;
+  const affordable = Number.isFinite(request.memoryBytes)
+    ? Math.floor((request.memoryBytes * CONTEXT_SHARE) / keyValueBytesPerToken(request.bundle) / 64) * 64
+    : CONTEXT_DEFAULT_MAX;
+  const wanted = Math.max(CONTEXT_DEFAULT_MIN, Math.min(affordable, CONTEXT_DEFAULT_MAX), request.contextNeeded);
+  return Math.min(wanted, Math.max(model.contextLengthMax, 1));
+}
+
+function scratchBytes(request: PlanRequest, contextLength: number, tokenCapacity: number, logitRowCount: number): number {
+  const { model } = request.bundle.manifest;
+  const { attention, ffn } = model;
+  const perToken =
+    4 * (3 * model.hiddenSize + 2 * attention.headCount * attention.headDim + 2 * attention.keyValueHeadCount * attention.headDim) +
+    5 * ffn.neuronCount;
+  const logits = 4 * logitRowCount * (model.vocabularySize + model.hiddenSize);
+  const ropeTable = 4 * contextLength * model.rope.rotaryDim;
+  const lists = FLIGHT_COUNT * ffn.neuronCount * 96;
+  return tokenCapacity * perToken + logits + ropeTable + lists + MISCELLANEOUS_BYTES;
+}
+
+function measure(request: PlanRequest, contextLength: number, tokenCapacity: number, logitRowCount: number): Sizes {
+  const { bundle, predictor } = request;
+  const { manifest } = bundle;
+  const pinned: BundleTensor[] = ["head.weight", "final_norm.weight", "final_norm.bias"].filter((name) => bundle.hasTensor(name)).map((name) => bundle.tensor(name));
+  if (manifest.model.tiedEmbeddings) pinned.push(bundle.tensor("embedding.weight"));
+  const embeddingRow = bundle.tensor("embedding.weight").lengthBytes / manifest.model.vocabularySize;
+  const layers = manifest.layers.map((_, layerIndex) => layerIndex);
+  const fixed = [
+    { owner: "embeddings and head", plannedBytes: sum(pinned.map((tensor) => padded(tensor.lengthBytes))) + (manifest.model.tiedEmbeddings ? 0 : padded(embeddingRow * tokenCapacity)) },
+    { owner: "kv cache", plannedBytes: padded(contextLength * keyValueBytesPerToken(bundle)) + manifest.layers.length * BLOCK_ALIGNMENT_BYTES },
+    { owner: "scratch", plannedBytes: scratchBytes(request, contextLength, tokenCapacity, logitRowCount) },
+    { owner: "predictor scratch", plannedBytes: padded(predictor.scratchBytes(manifest, tokenCapacity)) },
+    { owner: "kernels", plannedBytes: request.kernelOverheadBytes },
+    { owner: "checksums and order", plannedBytes: sum(manifest.layers.map((layer) => layer.neuronCount * 9)) },
+  ];
+  return {
+    fixed,
+    layerBlocks: layers.map((layerIndex) => layerBlock(bundle, layerIndex)),
+    predictorBlocks: layers.flatMap((layerIndex) => predictorBlock(bundle, predictor, layerIndex) ?? []),
+  };
+}
+
+/** Marks as resident, front first, the blocks that fit. Returns the flags and the bytes taken. */
+function pinBlocks(blocks: readonly BlockExtent[], freeBytes: number): { flags: boolean[]; takenBytes: number } {
+  let takenBytes = 0;
+  const flags = blocks.map((block) => {
+    const wanted = padded(block.lengthBytes);
+    if (takenBytes + wanted > freeBytes) return false;
+    takenBytes += wanted;
+    return true;
+  });
+  return { flags, takenBytes };
+}
+
+function chooseFlightBytes(request: PlanRequest): number {
+  const { record, layers } = request.bundle.manifest;
+  const layerBytes = Math.max(...layers.map((layer) => layer.neuronCount)) * record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
+  const share = Number.isFinite(request.memoryBytes) ? request.memoryBytes / 80 : FLIGHT_BYTES_MAX;
+  const least = record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
+  return padded(Math.max(least, Math.min(Math.max(share, FLIGHT_BYTES_MIN), FLIGHT_BYTES_MAX, layerBytes)));
+}
+
+/**
+ * Divides a budget: what cannot be streamed first, then attention and predictor weights in layer order, then slots
+ * for neuron records, the same number in every layer.
+ *
+ * @throws BUDGET_TOO_SMALL when not even one layer at a time fits, with the missing bytes; ENGINE_OPTION for a bad context.
+ */
+export function planMemory(request: PlanRequest): MemoryPlan {
+  const { manifest } = request.bundle;
+  const contextLength = chooseContext(request);
+  if (!Number.isInteger(contextLength) || contextLength < 1) {
+    throw new FlashlmError("ENGINE_OPTION", `Expected a context of at least 1 token but received ${contextLength}.`, { contextLength });
+  }
+  const tokenCapacity = Math.max(1, Math.min(request.promptChunkTokens, contextLength));
+  const logitRowCount = Math.min(8, tokenCapacity);
+  const sizes = measure(request, contextLength, tokenCapacity, logitRowCount);
+  const blocks = [...sizes.layerBlocks, ...sizes.predictorBlocks];
+  const allBlockBytes = sum(blocks.map((block) => padded(block.lengthBytes)));
+  const fixedBytes = sum(sizes.fixed.map((row) => row.plannedBytes));
+  const allSlotBytes = sum(manifest.layers.map((layer) => padded(layer.neuronCount * manifest.record.strideBytes)));
+  const flightBytes = chooseFlightBytes(request);
+  const flightTotal = flightBytes * FLIGHT_COUNT;
+  const blockBufferBytes = Math.max(0, ...blocks.map((block) => padded(block.lengthBytes)));
+
+  const budgetBytes = Number.isFinite(request.memoryBytes) ? request.memoryBytes : fixedBytes + allBlockBytes + flightTotal + allSlotBytes;
+  let freeBytes = budgetBytes - fixedBytes - flightTotal;
+  const streamsBlocks = freeBytes < allBlockBytes;
+  const bufferTotal = streamsBlocks ? blockBufferBytes * BLOCK_BUFFER_COUNT : 0;
+  freeBytes -= bufferTotal;
+  if (freeBytes < 0) {
+    throw new FlashlmError(
+      "BUDGET_TOO_SMALL",
+      `Expected at least ${Math.ceil(budgetBytes - freeBytes)} bytes for one layer at a time, embeddings, a context of ${contextLength} tokens and scratch, ` +
+        `but the budget is ${Math.floor(budgetBytes)}: ${Math.ceil(-freeBytes)} bytes are missing. Give more --memory or a shorter --context.`,
+      { budgetBytes, missingBytes: -freeBytes, contextLength },
+    );
+  }
+  const pinnedLayers = pinBlocks(sizes.layerBlocks, freeBytes);
+  const pinnedPredictors = pinBlocks(sizes.predictorBlocks, freeBytes - pinnedLayers.takenBytes);
+  freeBytes -= pinnedLayers.takenBytes + pinnedPredictors.takenBytes;
+
+  const slotBytes = Math.max(0, freeBytes - manifest.layers.length * BLOCK_ALIGNMENT_BYTES);
+  const slotsPerLayer = freeBytes >= allSlotBytes ? Infinity : Math.floor(slotBytes / manifest.layers.length / manifest.record.strideBytes);
+  const slotCountByLayer = manifest.layers.map((layer) => Math.min(layer.neuronCount, slotsPerLayer));
+  const rows = [
+    ...sizes.fixed,
+    { owner: "attention and norms", plannedBytes: pinnedLayers.takenBytes },
+    { owner: "predictor", plannedBytes: pinnedPredictors.takenBytes },
+    { owner: "block buffers", plannedBytes: bufferTotal },
+    { owner: "read buffers", plannedBytes: flightTotal },
+    { owner: "neuron slots", plannedBytes: sum(slotCountByLayer.map((count) => padded(count * manifest.record.strideBytes))) },
+  ].filter((row) => row.plannedBytes > 0);
+  return {
+    contextLength,
+    tokenCapacity,
+    logitRowCount,
+    embeddingResident: manifest.model.tiedEmbeddings,
+    layerBlockResident: pinnedLayers.flags,
+    predictorBlockResident: pinnedPredictors.flags,
+    blockBufferBytes: streamsBlocks ? blockBufferBytes : 0,
+    flightBytes,
+    slotCountByLayer,
+    rows,
+    totalBytes: sum(rows.map((row) => row.plannedBytes)),
+  };
+}

@@ -1,0 +1,270 @@
+import {
+  ADDRESS_UNIT_BYTES,
+  type AdmitMode,
+  assert,
+  type BundleIndex,
+  type FlashReader,
+  FlashlmError,
+  type KernelSet,
+  type MemoryHandle,
+  type NeuronCache,
+  type NeuronLease,
+  NO_SLOT,
+  ReadBatch,
+  type ReadPlanner,
+  TARGET_ANYWHERE,
+  WantedReads,
+} from "@flashlm/contracts";
+import type { Flight } from "./flight.js";
+
+/** Index of `neurons.safetensors` among the reader's files. */
+const NEURON_FILE_INDEX = 1;
+
+/** A layer whose records have been asked for; its chunks are submitted as flights become free. */
+interface LayerLoad {
+  readonly layerIndex: number;
+  readonly lease: NeuronLease;
+  readonly ids: Uint32Array;
+  nextPosition: number;
+  nextMiss: number;
+}
+
+/** What the stream is made from. */
+export interface RecordStreamParts {
+  readonly bundle: BundleIndex;
+  readonly reader: FlashReader;
+  readonly planner: ReadPlanner;
+  readonly kernels: KernelSet;
+  readonly cache: NeuronCache;
+  readonly flights: readonly Flight[];
+  readonly flightBytes: number;
+  /** Memory of slot 0 of each layer. */
+  readonly slotBase: readonly MemoryHandle[];
+  /** Merge distance of the planner, to bound what a chunk needs of the staging. */
+  readonly gapBytesMax: number;
+  readonly verify: "first" | "always" | "never";
+}
+
+/**
+ * Brings neuron records to where the kernels can read them. A layer is split into chunks of ascending neurons that fit a flight's
+ * staging; each chunk is leased, planned and submitted as soon as a flight is free, also ahead of the layer that computes.
+ */
+export class RecordStream {
+  readonly #parts: RecordStreamParts;
+  readonly #bytes: Uint8Array;
+  readonly #free: Flight[];
+  readonly #queue: Flight[] = [];
+  readonly #loads: LayerLoad[] = [];
+  readonly #ids: Uint32Array[];
+  readonly #wanted: WantedReads;
+  readonly #batch: ReadBatch;
+  readonly #verified: Uint8Array[];
+  #idsTurn = 0;
+  /** Milliseconds spent waiting for records, and on leases, plans and copies. */
+  waitMs = 0;
+  manageMs = 0;
+  /** Records read over the whole run. */
+  recordsRead = 0;
+
+  constructor(parts: RecordStreamParts) {
+    this.#parts = parts;
+    const neuronCount = parts.bundle.manifest.model.ffn.neuronCount;
+    const arena = parts.kernels.memory.arenas[0];
+    this.#bytes = parts.kernels.memory.bytes({ arenaId: 0, offsetBytes: 0 }, arena?.lengthBytes ?? 0);
+    this.#free = [...parts.flights];
+    this.#ids = [new Uint32Array(neuronCount), new Uint32Array(neuronCount), new Uint32Array(neuronCount)];
+    this.#wanted = new WantedReads(neuronCount);
+    this.#batch = new ReadBatch(neuronCount);
+    this.#verified = parts.bundle.manifest.layers.map((layer) => new Uint8Array(layer.neuronCount));
+  }
+
+  /** Layers that have been begun and not finished, oldest first. */
+  get openLayers(): readonly number[] {
+    return this.#loads.map((load) => load.layerIndex);
+  }
+
+  /** True when every chunk of every begun layer has been submitted and a flight is free: there is room to begin another layer. */
+  get idle(): boolean {
+    return this.#free.length > 0 && this.#loads.length < this.#ids.length && this.#loads.every((load) => load.nextPosition >= load.lease.count);
+  }
+
+  /** Asks for the records of a layer. `ids` ascending, borrowed for the call. At most three layers are open at once. */
+  begin(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode): void {
+    const start = performance.now();
+    const own = this.#ids[this.#idsTurn]!;
+    this.#idsTurn = (this.#idsTurn + 1) % this.#ids.length;
+    own.set(ids.subarray(0, count));
+    const lease = this.#parts.cache.acquire(layerIndex, own, count, admit);
+    this.#loads.push({ layerIndex, lease, ids: own, nextPosition: 0, nextMiss: 0 });
+    this.pump();
+    this.manageMs += performance.now() - start;
+  }
+
+  /** Submits chunks while flights are free. Never blocks. */
+  pump(): void {
+    for (const load of this.#loads) {
+      while (this.#free.length > 0 && load.nextPosition < load.lease.count) this.#submitChunk(load);
+    }
+  }
+
+  /** Next chunk in order, its hits ready to be computed. Null when the oldest layer has no more. */
+  next(): Flight | null {
+    return this.#queue[0] ?? null;
+  }
+
+  /** Blocks until the chunk's misses are in place and checked. @throws FLASH_*, BUNDLE_CHECKSUM. */
+  async land(flight: Flight): Promise<void> {
+    if (!flight.pending) return;
+    const start = performance.now();
+    flight.pending.waitAll();
+    this.waitMs += performance.now() - start;
+    flight.pending = null;
+    const landed = performance.now();
+    this.#place(flight);
+    this.manageMs += performance.now() - landed;
+    if (this.#parts.verify !== "never") await this.#check(flight);
+  }
+
+  /** The chunk has been computed: its staging is free. Ends the layer's lease after its last chunk. */
+  finish(flight: Flight): void {
+    const start = performance.now();
+    this.#queue.shift();
+    this.#free.push(flight);
+    if (flight.last) this.#loads.shift()?.lease.release();
+    this.pump();
+    this.manageMs += performance.now() - start;
+  }
+
+  /** Gives up everything that is under way, after an abort or an error. */
+  reset(): void {
+    for (const flight of this.#queue) {
+      if (!flight.pending) continue;
+      flight.pending.cancel();
+      flight.pending.settled().catch(() => undefined);
+      try {
+        flight.pending.waitAll();
+      } catch {
+        // Its records are dropped below, whatever became of the read.
+      }
+      flight.pending = null;
+    }
+    this.#free.push(...this.#queue.splice(0));
+    for (const load of this.#loads.splice(0)) load.lease.release({ loaded: false });
+  }
+
+  /** Positions from `nextPosition` on whose misses surely fit the staging; fills the wanted reads on the way. */
+  #collect(load: LayerLoad, flight: Flight): number {
+    const { bundle, flightBytes, gapBytesMax, planner, slotBase } = this.#parts;
+    const { strideBytes } = bundle.manifest.record;
+    const layerOffset = bundle.manifest.layers[load.layerIndex]!.offsetBytes;
+    const { lease } = load;
+    const separateBytes = strideBytes + 2 * planner.alignmentBytes;
+    let stagingBytes = separateBytes;
+    let previousEnd = Number.NEGATIVE_INFINITY;
+    this.#wanted.clear();
+    while (load.nextMiss < lease.missCount) {
+      const position = lease.missPositions[load.nextMiss]!;
+      const id = load.ids[position]!;
+      const offsetBytes = layerOffset + id * strideBytes;
+      const gap = offsetBytes - previousEnd;
+      stagingBytes += gap <= gapBytesMax ? gap + strideBytes : separateBytes;
+      if (previousEnd > 0 && stagingBytes > flightBytes - 4 * planner.alignmentBytes) return position;
+      const slot = lease.slots[position]!;
+      const target = slot === NO_SLOT ? TARGET_ANYWHERE : slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes;
+      const index = this.#wanted.push(offsetBytes, strideBytes, target);
+      flight.wantedPosition[index] = position - load.nextPosition;
+      flight.wantedTarget[index] = target;
+      previousEnd = offsetBytes + strideBytes;
+      load.nextMiss++;
+    }
+    return lease.count;
+  }
+
+  #submitChunk(load: LayerLoad): void {
+    const { bundle, reader, planner, slotBase } = this.#parts;
+    const { strideBytes } = bundle.manifest.record;
+    const flight = this.#free.pop()!;
+    const begin = load.nextPosition;
+    const end = this.#collect(load, flight);
+    flight.layerIndex = load.layerIndex;
+    flight.count = end - begin;
+    flight.last = end >= load.lease.count;
+    let miss = 0;
+    let hitCount = 0;
+    const missStart = flight.count - this.#wanted.count;
+    for (let position = 0; position < flight.count; position++) {
+      flight.ids[position] = load.ids[begin + position]!;
+      if (miss < this.#wanted.count && flight.wantedPosition[miss] === position) {
+        flight.order[missStart + miss++] = position;
+        continue;
+      }
+      const slot = load.lease.slots[begin + position]!;
+      flight.addresses[position] = (slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes) / ADDRESS_UNIT_BYTES;
+      flight.order[hitCount++] = position;
+    }
+    flight.hitCount = hitCount;
+    load.nextPosition = end;
+    if (this.#wanted.count > 0) {
+      planner.plan(this.#wanted, reader.files[NEURON_FILE_INDEX]!.sizeBytes, flight.plan);
+      this.#submitPlan(flight);
+      this.recordsRead += this.#wanted.count;
+    }
+    this.#queue.push(flight);
+  }
+
+  #submitPlan(flight: Flight): void {
+    const { plan, staging } = flight;
+    assert(plan.stagingBytes <= this.#parts.flightBytes, "a chunk's reads fit the staging of its flight");
+    this.#batch.clear();
+    for (let read = 0; read < plan.readCount; read++) {
+      const direct = plan.readTargetOffsetBytes[read]!;
+      const offsetBytes = direct === TARGET_ANYWHERE ? staging.offsetBytes + plan.stagingOffsetBytes[read]! : direct;
+      this.#batch.push(NEURON_FILE_INDEX, plan.readOffsetBytes[read]!, plan.readLengthBytes[read]!, { arenaId: staging.arenaId, offsetBytes });
+    }
+    flight.pending = this.#parts.reader.submit(this.#batch);
+  }
+
+  /** After landing: records with a slot are copied there unless they were read in place; the others stay in the staging. */
+  #place(flight: Flight): void {
+    const { plan } = flight;
+    const { strideBytes } = this.#parts.bundle.manifest.record;
+    for (let read = 0; read < plan.readCount; read++) {
+      const direct = plan.readTargetOffsetBytes[read] !== TARGET_ANYWHERE;
+      const stagedAt = flight.staging.offsetBytes + plan.stagingOffsetBytes[read]!;
+      for (let piece = plan.pieceStart[read]!; piece < plan.pieceStart[read + 1]!; piece++) {
+        const wanted = plan.pieceWanted[piece]!;
+        const slotAt = flight.wantedTarget[wanted]!;
+        const landedAt = stagedAt + plan.pieceOffsetBytes[piece]!;
+        if (slotAt !== TARGET_ANYWHERE && !direct) this.#bytes.copyWithin(slotAt, landedAt, landedAt + strideBytes);
+        const at = slotAt === TARGET_ANYWHERE ? landedAt : slotAt;
+        flight.addresses[flight.wantedPosition[wanted]!] = at / ADDRESS_UNIT_BYTES;
+      }
+    }
+  }
+
+  /** Checks the misses of a chunk that have not been checked in this run (or all of them, on request). */
+  async #check(flight: Flight): Promise<void> {
+    const { bundle, kernels, verify } = this.#parts;
+    const verified = this.#verified[flight.layerIndex]!;
+    const expected = bundle.recordChecksums(flight.layerIndex);
+    let pending = verify === "always";
+    for (let k = flight.hitCount; k < flight.count && !pending; k++) pending = verified[flight.ids[flight.order[k]!]!] === 0;
+    if (!pending) return;
+    flight.words[0] = flight.hitCount;
+    flight.words[1] = flight.count;
+    const running = kernels.run(flight.verify);
+    if (running) await running;
+    for (let k = flight.hitCount; k < flight.count; k++) {
+      const id = flight.ids[flight.order[k]!]!;
+      if (flight.checksums[k] !== expected[id]) {
+        throw new FlashlmError(
+          "BUNDLE_CHECKSUM",
+          `Expected checksum ${expected[id]} for record ${id} of layer ${flight.layerIndex} but its bytes give ${flight.checksums[k]}: ` +
+            "the file was changed or the disk lost a bit. Make the bundle again.",
+          { layerIndex: flight.layerIndex, neuronId: id },
+        );
+      }
+      verified[id] = 1;
+    }
+  }
+}

@@ -1,0 +1,156 @@
+import {
+  ADDRESS_UNIT_BYTES,
+  alignUp,
+  type BundleIndex,
+  type BundleTensor,
+  type FlashReader,
+  FlashlmError,
+  type KernelSet,
+  type MemoryHandle,
+  type PendingReads,
+  ReadBatch,
+  type WeightRef,
+} from "@flashlm/contracts";
+import type { BlockExtent } from "./blocks.js";
+import { TensorVerifier } from "./checksum.js";
+import { BLOCK_ALIGNMENT_BYTES, BLOCK_BUFFER_COUNT } from "./memory-plan.js";
+import { pieceCount, submitExtent } from "./read-into.js";
+
+interface Block {
+  readonly extent: BlockExtent;
+  readonly addressWord: MemoryHandle;
+  readonly address: Uint32Array;
+  verified: boolean;
+}
+
+interface Flight {
+  readonly block: Block;
+  readonly bufferIndex: number;
+  readonly pending: PendingReads;
+}
+
+/**
+ * Weights other than neuron records: pinned ones stay where they were loaded, the others pass through a ring of buffers
+ * in the order in which the layers visit them, read ahead as far as buffers are free.
+ */
+export class Residency {
+  readonly #reader: FlashReader;
+  readonly #kernels: KernelSet;
+  readonly #verifier: TensorVerifier;
+  readonly #blocks = new Map<string, Block>();
+  readonly #buffers: MemoryHandle[] = [];
+  readonly #batch: ReadBatch;
+  #streamed: Block[] = [];
+  #flights: Flight[] = [];
+  #nextStreamed = 0;
+  #nextBuffer = 0;
+  #inUse = 0;
+  /** Milliseconds spent waiting for blocks. */
+  waitMs = 0;
+
+  constructor(reader: FlashReader, kernels: KernelSet, bufferBytes: number, largestBlockBytes: number) {
+    this.#reader = reader;
+    this.#kernels = kernels;
+    this.#verifier = new TensorVerifier(kernels);
+    this.#batch = new ReadBatch(pieceCount(Math.max(largestBlockBytes, bufferBytes)) + 1);
+    if (bufferBytes > 0) {
+      for (let index = 0; index < BLOCK_BUFFER_COUNT; index++) this.#buffers.push(kernels.memory.allocate(bufferBytes, BLOCK_ALIGNMENT_BYTES));
+    }
+  }
+
+  /** Registers a block under a name; a resident one is loaded now. */
+  async add(name: string, extent: BlockExtent, resident: boolean): Promise<void> {
+    const addressWord = this.#kernels.memory.allocate(16, 16);
+    const block: Block = { extent, addressWord, address: this.#kernels.memory.words(addressWord, 1), verified: false };
+    this.#blocks.set(name, block);
+    if (!resident) {
+      this.#streamed.push(block);
+      return;
+    }
+    const target = this.#kernels.memory.allocate(alignUp(extent.lengthBytes, BLOCK_ALIGNMENT_BYTES), BLOCK_ALIGNMENT_BYTES);
+    submitExtent(this.#reader, this.#batch, extent, target).waitAll();
+    await this.#settle(block, target);
+  }
+
+  /** Reference to a tensor of a block, wherever the block is when a program runs. */
+  weight(name: string, tensor: BundleTensor): WeightRef {
+    const block = this.#blocks.get(name);
+    if (!block) throw new FlashlmError("ENGINE_CONTRACT", `Expected block ${name} to be registered before tensor ${tensor.name}.`);
+    return {
+      dtype: tensor.dtype,
+      rowCount: tensor.rowCount,
+      columnCount: tensor.columnCount,
+      base: { addressWord: block.addressWord, offsetBytes: tensor.offsetBytes - block.extent.offsetBytes },
+    };
+  }
+
+  /** Starts reading the next streamed blocks as far as buffers are free. Never blocks. */
+  pump(): void {
+    while (this.#streamed.length > 0 && this.#flights.length + this.#inUse < this.#buffers.length) {
+      const block = this.#streamed[this.#nextStreamed] as Block;
+      const bufferIndex = this.#nextBuffer;
+      const pending = submitExtent(this.#reader, this.#batch, block.extent, this.#buffers[bufferIndex] as MemoryHandle);
+      this.#flights.push({ block, bufferIndex, pending });
+      this.#nextStreamed = (this.#nextStreamed + 1) % this.#streamed.length;
+      this.#nextBuffer = (this.#nextBuffer + 1) % this.#buffers.length;
+    }
+  }
+
+  /** Blocks until the named block is in memory. Blocks must be asked for in the order in which they were added. */
+  async need(name: string): Promise<void> {
+    const block = this.#blocks.get(name);
+    if (!block || !this.#streamed.includes(block)) return;
+    this.pump();
+    const flight = this.#flights.shift();
+    if (flight?.block !== block) throw new FlashlmError("ENGINE_CONTRACT", `Expected streamed block ${name} next.`);
+    const start = performance.now();
+    flight.pending.waitAll();
+    this.waitMs += performance.now() - start;
+    this.#inUse++;
+    await this.#settle(block, this.#buffers[flight.bufferIndex] as MemoryHandle);
+  }
+
+  /** The named block will not be used again for this token: its buffer is free. */
+  done(name: string): void {
+    const block = this.#blocks.get(name);
+    if (!block || !this.#streamed.includes(block)) return;
+    this.#inUse--;
+    this.pump();
+  }
+
+  /** Forgets reads ahead, after an abort or an error, so that the next token starts at the first block. */
+  reset(): void {
+    for (const flight of this.#flights) {
+      flight.pending.cancel();
+      flight.pending.settled().catch(() => undefined);
+      try {
+        flight.pending.waitAll();
+      } catch {
+        // A read that nobody needs any more may fail.
+      }
+    }
+    this.#flights = [];
+    this.#inUse = 0;
+    this.#nextStreamed = 0;
+  }
+
+  async #settle(block: Block, base: MemoryHandle): Promise<void> {
+    block.address[0] = base.offsetBytes / ADDRESS_UNIT_BYTES;
+    if (block.verified) return;
+    for (const tensor of block.extent.tensors) {
+      await this.#verifier.verify(tensor, base.offsetBytes + tensor.offsetBytes - block.extent.offsetBytes);
+    }
+    block.verified = true;
+  }
+}
+
+/** Bytes of the largest of some extents. */
+export function largestBytes(extents: readonly BlockExtent[]): number {
+  return Math.max(0, ...extents.map((extent) => extent.lengthBytes));
+}
+
+/** Tensor of a layer by its short name, or undefined where the model has none. */
+export function layerTensor(bundle: BundleIndex, layerIndex: number, name: string): BundleTensor | undefined {
+  const full = `layers.${layerIndex}.${name}`;
+  return bundle.hasTensor(full) ? bundle.tensor(full) : undefined;
+}
