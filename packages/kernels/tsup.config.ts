@@ -1,10 +1,11 @@
 import { defineConfig } from "tsup";
 
 export default defineConfig({
-  entry: ["src/index.ts"],
+  entry: { index: "src/index.ts", "wasm-worker": "src/wasm/worker.ts" },
   format: ["esm"],
-  dts: true,
+  dts: { entry: { index: "src/index.ts" } },
   sourcemap: true,
-  clean: true,
+  // asc has written kernels.wasm there already.
+  clean: false,
   target: "node20",
 });

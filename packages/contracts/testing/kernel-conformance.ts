@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { FlashlmError } from "../src/index.js";
 import type { KernelSet, KernelSetOptions, WeightDtype } from "../src/index.js";
+import { FlashlmError } from "../src/index.js";
 import { attentionCases } from "./kernel-attention-cases.js";
 import { ffnCases } from "./kernel-ffn-cases.js";
 import { expectClose, KernelFixture, oracleDot } from "./kernel-fixture.js";
@@ -19,7 +19,17 @@ export interface KernelConformanceOptions {
 /** All weight dtypes. */
 const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
 const SHAPES: readonly (readonly [rowCount: number, columnCount: number, tokenCount: number])[] = [
-  [1, 1, 1], [1, 3, 2], [2, 4, 5], [3, 7, 1], [4, 8, 4], [5, 33, 3], [9, 32, 1], [6, 64, 6], [7, 96, 9], [65, 160, 1], [34, 576, 2],
+  [1, 1, 1],
+  [1, 3, 2],
+  [2, 4, 5],
+  [3, 7, 1],
+  [4, 8, 4],
+  [5, 33, 3],
+  [9, 32, 1],
+  [6, 64, 6],
+  [7, 96, 9],
+  [65, 160, 1],
+  [34, 576, 2],
 ];
 
 /** Odd shapes do not exist for blocks of 32. */
@@ -30,13 +40,21 @@ function shapesOf(dtype: WeightDtype): typeof SHAPES {
 function matmulCases(set: () => KernelSet): void {
   for (const dtype of DTYPES) {
     it.each(shapesOf(dtype))(`matmul ${dtype} %i x %i, %i tokens`, async (rows, columns, tokens) => {
-      for (const [moving, bias, accumulate] of [[false, false, false], [true, true, true]] as const) {
+      for (const [moving, bias, accumulate] of [
+        [false, false, false],
+        [true, true, true],
+      ] as const) {
         const fixture = new KernelFixture(set(), rows * 1000 + columns + tokens);
         const weight = fixture.weight(dtype, rows, columns, moving);
         const source = fixture.vector(tokens * columns);
         const target = fixture.vector(tokens * rows);
         const offset = fixture.vector(rows);
-        const matmul = { op: "matmul", tokenCount: fixture.word(tokens), weight: weight.ref, source: source.handle } as const;
+        const matmul = {
+          op: "matmul",
+          tokenCount: fixture.word(tokens),
+          weight: weight.ref,
+          source: source.handle,
+        } as const;
         const rest = bias ? { bias: moving ? fixture.moving(offset.handle) : offset.handle } : {};
         await fixture.run([{ ...matmul, target: target.handle, accumulate, ...rest }]);
         const got = fixture.read(target.handle, tokens * rows);
@@ -44,7 +62,12 @@ function matmulCases(set: () => KernelSet): void {
           const dot = oracleDot(weight.values, i % rows, source.values, Math.floor(i / rows), columns);
           const extra = (bias ? offset.values[i % rows]! : 0) + (accumulate ? target.values[i]! : 0);
           const tolerance = TOLERANCE.sum(columns, dot.absolute) + TOLERANCE.value(2 + Math.abs(dot.sum));
-          expectClose(`element ${i}`, got[i]!, dot.sum + extra, bias ? tolerance : TOLERANCE.sum(columns, dot.absolute));
+          expectClose(
+            `element ${i}`,
+            got[i]!,
+            dot.sum + extra,
+            bias ? tolerance : TOLERANCE.sum(columns, dot.absolute),
+          );
         }
       }
     });
@@ -59,7 +82,9 @@ function gatherCases(set: () => KernelSet): void {
     const ids = [10, 0, 3, 3, 7];
     const target = fixture.memory(ids.length * columns * 4);
     const tokenCount = fixture.word(ids.length);
-    await fixture.run([{ op: "gatherRows", tokenCount, table: table.ref, rowIds: fixture.list(ids), target }]);
+    await fixture.run([
+      { op: "gatherRows", tokenCount, table: table.ref, rowIds: fixture.list(ids), target },
+    ]);
     const got = fixture.read(target, ids.length * columns);
     const want = ids.flatMap((id) => [...table.values.subarray(id * columns, (id + 1) * columns)]);
     expect([...got]).toEqual(want);
@@ -69,38 +94,60 @@ function gatherCases(set: () => KernelSet): void {
     const fixture = new KernelFixture(set(), 8);
     const table = fixture.weight("f32", 3, 4);
     const target = fixture.memory(16);
-    const op = { op: "gatherRows", tokenCount: fixture.word(1), table: table.ref, rowIds: fixture.word(3), target } as const;
+    const op = {
+      op: "gatherRows",
+      tokenCount: fixture.word(1),
+      table: table.ref,
+      rowIds: fixture.word(3),
+      target,
+    } as const;
     await expect(fixture.run([op])).rejects.toMatchObject({ code: "KERNEL_SHAPE" });
   });
 }
 
 function normCases(set: () => KernelSet): void {
-  it.each([["rms", 1, 1, 1], ["rms", 64, 3, 2], ["layer", 7, 1, 5], ["layer", 96, 2, 3], ["rms", 577, 1, 1]] as const)(
-    "norm %s of %i, %i rows per token, %i tokens", async (kind, dim, rowsPerToken, tokens) => {
-      for (const inPlace of [false, true]) {
-        const fixture = new KernelFixture(set(), dim + tokens);
-        const count = dim * rowsPerToken * tokens;
-        const source = fixture.vector(count, 3);
-        const weight = fixture.vector(dim);
-        const bias = fixture.vector(dim);
-        const target = inPlace ? source.handle : fixture.memory(count * 4);
-        const shape = { op: "norm", kind, tokenCount: fixture.word(tokens), rowsPerToken, dim, epsilon: 1e-5 } as const;
-        const places = { source: source.handle, target, weight: fixture.moving(weight.handle) };
-        await fixture.run([{ ...shape, ...places, ...(kind === "layer" ? { bias: bias.handle } : {}) }]);
-        const got = fixture.read(target, count);
-        for (let row = 0; row < rowsPerToken * tokens; row++) {
-          const x = source.values.subarray(row * dim, (row + 1) * dim);
-          const mean = kind === "layer" ? x.reduce((a, b) => a + b, 0) / dim : 0;
-          const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / dim;
-          for (let i = 0; i < dim; i++) {
-            const scaled = ((x[i]! - mean) / Math.sqrt(variance + 1e-5)) * weight.values[i]!;
-            const want = scaled + (kind === "layer" ? bias.values[i]! : 0);
-            expectClose(`row ${row} element ${i}`, got[row * dim + i]!, want, TOLERANCE.value(4 + Math.abs(scaled)));
-          }
+  it.each([
+    ["rms", 1, 1, 1],
+    ["rms", 64, 3, 2],
+    ["layer", 7, 1, 5],
+    ["layer", 96, 2, 3],
+    ["rms", 577, 1, 1],
+  ] as const)("norm %s of %i, %i rows per token, %i tokens", async (kind, dim, rowsPerToken, tokens) => {
+    for (const inPlace of [false, true]) {
+      const fixture = new KernelFixture(set(), dim + tokens);
+      const count = dim * rowsPerToken * tokens;
+      const source = fixture.vector(count, 3);
+      const weight = fixture.vector(dim);
+      const bias = fixture.vector(dim);
+      const target = inPlace ? source.handle : fixture.memory(count * 4);
+      const shape = {
+        op: "norm",
+        kind,
+        tokenCount: fixture.word(tokens),
+        rowsPerToken,
+        dim,
+        epsilon: 1e-5,
+      } as const;
+      const places = { source: source.handle, target, weight: fixture.moving(weight.handle) };
+      await fixture.run([{ ...shape, ...places, ...(kind === "layer" ? { bias: bias.handle } : {}) }]);
+      const got = fixture.read(target, count);
+      for (let row = 0; row < rowsPerToken * tokens; row++) {
+        const x = source.values.subarray(row * dim, (row + 1) * dim);
+        const mean = kind === "layer" ? x.reduce((a, b) => a + b, 0) / dim : 0;
+        const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / dim;
+        for (let i = 0; i < dim; i++) {
+          const scaled = ((x[i]! - mean) / Math.sqrt(variance + 1e-5)) * weight.values[i]!;
+          const want = scaled + (kind === "layer" ? bias.values[i]! : 0);
+          expectClose(
+            `row ${row} element ${i}`,
+            got[row * dim + i]!,
+            want,
+            TOLERANCE.value(4 + Math.abs(scaled)),
+          );
         }
       }
-    },
-  );
+    }
+  });
 }
 
 function crcCases(set: () => KernelSet): void {
@@ -116,7 +163,9 @@ function crcCases(set: () => KernelSet): void {
     const checksums = fixture.memory(16);
     const addresses = fixture.list(records.map(({ offsetBytes }) => offsetBytes / 16));
     const range = { orderBegin: fixture.word(1), orderEnd: fixture.word(4) };
-    await fixture.run([{ op: "crc32c", addresses, order: fixture.list(order), ...range, lengthBytes, checksums }]);
+    await fixture.run([
+      { op: "crc32c", addresses, order: fixture.list(order), ...range, lengthBytes, checksums },
+    ]);
     const got = set().memory.words(checksums, 4);
     expect([...got.subarray(1)]).toEqual([wants[0], wants[4], wants[1]]);
     expect(got[0]).toBe(0x7fff7fff);
@@ -154,10 +203,22 @@ function refusalCases(set: () => KernelSet): void {
     const fixture = new KernelFixture(set(), 5);
     const weight = fixture.weight("q8_0", 2, 32).ref;
     const { handle } = fixture.vector(64);
-    const op = { op: "matmul", tokenCount: fixture.word(1), source: handle, target: handle, accumulate: false } as const;
-    const refused = [{ ...weight, columnCount: 33 }, { ...weight, rowCount: 0 }, { ...weight, rowCount: 2 ** 30 }];
+    const op = {
+      op: "matmul",
+      tokenCount: fixture.word(1),
+      source: handle,
+      target: handle,
+      accumulate: false,
+    } as const;
+    const refused = [
+      { ...weight, columnCount: 33 },
+      { ...weight, rowCount: 0 },
+      { ...weight, rowCount: 2 ** 30 },
+    ];
     for (const wrong of refused) {
-      expect(() => set().compile([{ ...op, weight: wrong }])).toThrow(expect.objectContaining({ code: "KERNEL_SHAPE" }));
+      expect(() => set().compile([{ ...op, weight: wrong }])).toThrow(
+        expect.objectContaining({ code: "KERNEL_SHAPE" }),
+      );
     }
   });
 
@@ -167,7 +228,9 @@ function refusalCases(set: () => KernelSet): void {
     const weight = fixture.weight("f32", 2, 4).ref;
     const target = fixture.memory(8);
     const source = fixture.vector(4).handle;
-    await fixture.run([{ op: "matmul", tokenCount: fixture.word(0), weight, source, target, accumulate: false }]);
+    await fixture.run([
+      { op: "matmul", tokenCount: fixture.word(0), weight, source, target, accumulate: false },
+    ]);
     expect([...set().memory.words(target, 2)]).toEqual([0x7fff7fff, 0x7fff7fff]);
   });
 
@@ -193,7 +256,10 @@ export function kernelConformance(options: KernelConformanceOptions): void {
     let set: KernelSet | undefined;
     const current = (): KernelSet => set!;
     beforeAll(async () => {
-      set = await options.create({ memoryBytes: options.memoryBytes ?? 64 * 2 ** 20, threadCount: options.threadCount ?? 1 });
+      set = await options.create({
+        memoryBytes: options.memoryBytes ?? 64 * 2 ** 20,
+        threadCount: options.threadCount ?? 1,
+      });
     });
     afterAll(async () => {
       await set?.close();

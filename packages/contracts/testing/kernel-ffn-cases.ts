@@ -1,5 +1,12 @@
 import { it } from "vitest";
-import type { ActivationName, KernelOp, KernelSet, MemoryHandle, RecordLayout, WeightDtype } from "../src/index.js";
+import type {
+  ActivationName,
+  KernelOp,
+  KernelSet,
+  MemoryHandle,
+  RecordLayout,
+  WeightDtype,
+} from "../src/index.js";
 import { alignUp, rowBytes } from "../src/index.js";
 import { expectClose, KernelFixture, oracleActivation, oracleDot } from "./kernel-fixture.js";
 import { TOLERANCE } from "./tolerance.js";
@@ -16,7 +23,12 @@ interface Records {
 }
 
 /** Records at scattered addresses; gate and up have `dtype`, down `downDtype`. */
-function makeRecords(fixture: KernelFixture, dtypes: Readonly<Record<string, WeightDtype>>, hiddenSize: number, count: number): Records {
+function makeRecords(
+  fixture: KernelFixture,
+  dtypes: Readonly<Record<string, WeightDtype>>,
+  hiddenSize: number,
+  count: number,
+): Records {
   let strideBytes = 0;
   const parts = Object.entries(dtypes).map(([part, dtype]) => {
     const lengthBytes = rowBytes(dtype, hiddenSize);
@@ -47,7 +59,11 @@ interface Expected {
 
 /** act(gate) * up, or act(gate) alone, with the error that the dots may carry. */
 function combine(
-  name: ActivationName, threshold: number, gate: { sum: number; absolute: number }, up: { sum: number; absolute: number } | null, terms: number,
+  name: ActivationName,
+  threshold: number,
+  gate: { sum: number; absolute: number },
+  up: { sum: number; absolute: number } | null,
+  terms: number,
 ): Expected {
   const plain = oracleActivation(name, 0, gate.sum);
   const opened = oracleActivation(name, threshold, gate.sum);
@@ -56,8 +72,15 @@ function combine(
   const gateError = TOLERANCE.sum(terms, gate.absolute) * slope + TOLERANCE.value(Math.abs(plain));
   const undecided = threshold > 0 && Math.abs(plain - threshold) <= gateError;
   if (up === null) return { value: opened, tolerance: gateError, undecided };
-  const tolerance = gateError * Math.abs(up.sum) + Math.abs(opened) * TOLERANCE.sum(terms, up.absolute) + gateError * up.absolute * 1e-6;
-  return { value: opened * up.sum, tolerance: tolerance + TOLERANCE.value(Math.abs(opened * up.sum)), undecided };
+  const tolerance =
+    gateError * Math.abs(up.sum) +
+    Math.abs(opened) * TOLERANCE.sum(terms, up.absolute) +
+    gateError * up.absolute * 1e-6;
+  return {
+    value: opened * up.sum,
+    tolerance: tolerance + TOLERANCE.value(Math.abs(opened * up.sum)),
+    undecided,
+  };
 }
 
 interface ActivationCase {
@@ -86,9 +109,19 @@ async function activationCase(set: KernelSet, test: ActivationCase): Promise<voi
   const mask = set.memory.bytes(maskHandle, tokens * 13);
   for (let i = 0; i < mask.length; i++) mask[i] = fixture.random() < 0.5 ? 0 : 1;
   const op: KernelOp = {
-    op: "ffnActivations", tokenCount: fixture.word(tokens), layout: records.layout, activationFn: { name, threshold }, upActivation,
-    addresses: records.addresses, ids: fixture.list(ids), order: fixture.list(order), orderBegin: fixture.word(begin), orderEnd: fixture.word(end),
-    source: source.handle, activation: activation.handle, activationStride: stride,
+    op: "ffnActivations",
+    tokenCount: fixture.word(tokens),
+    layout: records.layout,
+    activationFn: { name, threshold },
+    upActivation,
+    addresses: records.addresses,
+    ids: fixture.list(ids),
+    order: fixture.list(order),
+    orderBegin: fixture.word(begin),
+    orderEnd: fixture.word(end),
+    source: source.handle,
+    activation: activation.handle,
+    activationStride: stride,
     ...(test.masked ? { mask: { base: maskHandle, stride: 13 } } : {}),
     ...(test.biased ? { gateBias: fixture.moving(biases.gate.handle), upBias: biases.up.handle } : {}),
   };
@@ -109,13 +142,22 @@ async function activationCase(set: KernelSet, test: ActivationCase): Promise<voi
     const up = part("up");
     const clipped = upActivation === "relu" ? { ...up, sum: Math.max(0, up.sum) } : up;
     const gated = "gate" in test.dtypes;
-    const want = gated ? combine(name, threshold, part("gate"), clipped, hiddenSize) : combine(name, threshold, up, null, hiddenSize);
+    const want = gated
+      ? combine(name, threshold, part("gate"), clipped, hiddenSize)
+      : combine(name, threshold, up, null, hiddenSize);
     if (test.masked && mask[token * 13 + id] === 0) expectClose(`masked ${i}`, got[i]!, 0, 0);
-    else if (!want.undecided) expectClose(`token ${token} position ${position}`, got[i]!, want.value, want.tolerance);
+    else if (!want.undecided)
+      expectClose(`token ${token} position ${position}`, got[i]!, want.value, want.tolerance);
   }
 }
 
-async function downCase(set: KernelSet, dtype: WeightDtype, hiddenSize: number, tokens: number, biased: boolean): Promise<void> {
+async function downCase(
+  set: KernelSet,
+  dtype: WeightDtype,
+  hiddenSize: number,
+  tokens: number,
+  biased: boolean,
+): Promise<void> {
   const fixture = new KernelFixture(set, hiddenSize + tokens);
   const count = 13;
   const stride = 15;
@@ -131,9 +173,16 @@ async function downCase(set: KernelSet, dtype: WeightDtype, hiddenSize: number, 
   const values = Float64Array.from(factors);
   const target = fixture.vector(tokens * hiddenSize);
   const bias = fixture.vector(hiddenSize);
-  const shape = { op: "ffnDown", tokenCount: fixture.word(tokens), layout: records.layout, addresses: records.addresses } as const;
+  const shape = {
+    op: "ffnDown",
+    tokenCount: fixture.word(tokens),
+    layout: records.layout,
+    addresses: records.addresses,
+  } as const;
   const places = { activation: activation.handle, activationStride: stride, target: target.handle };
-  await fixture.run([{ ...shape, ...places, positionCount: fixture.word(count), ...(biased ? { bias: bias.handle } : {}) }]);
+  await fixture.run([
+    { ...shape, ...places, positionCount: fixture.word(count), ...(biased ? { bias: bias.handle } : {}) },
+  ]);
   const got = fixture.read(target.handle, tokens * hiddenSize);
   for (let i = 0; i < got.length; i++) {
     const [token, column] = [Math.floor(i / hiddenSize), i % hiddenSize];
@@ -141,7 +190,8 @@ async function downCase(set: KernelSet, dtype: WeightDtype, hiddenSize: number, 
     let absolute = Math.abs(target.values[i]!) + 1;
     for (let position = 0; position < count; position++) {
       if (position === 5) continue;
-      const product = values[token * stride + position]! * records.values.down![position * hiddenSize + column]!;
+      const product =
+        values[token * stride + position]! * records.values.down![position * hiddenSize + column]!;
       sum += product;
       absolute += Math.abs(product);
     }
@@ -149,7 +199,12 @@ async function downCase(set: KernelSet, dtype: WeightDtype, hiddenSize: number, 
   }
 }
 
-async function scoresCase(set: KernelSet, dtype: WeightDtype, kind: "contribution" | "gate" | "product", tokens: number): Promise<void> {
+async function scoresCase(
+  set: KernelSet,
+  dtype: WeightDtype,
+  kind: "contribution" | "gate" | "product",
+  tokens: number,
+): Promise<void> {
   const fixture = new KernelFixture(set, tokens);
   const [rows, columns] = [10, 64];
   const gate = fixture.weight(dtype, rows, columns, true);
@@ -157,31 +212,74 @@ async function scoresCase(set: KernelSet, dtype: WeightDtype, kind: "contributio
   const norms = fixture.vector(rows);
   const source = fixture.vector(tokens * columns);
   const scores = fixture.memory(tokens * rows * 4);
-  const shape = { op: "neuronScores", kind, tokenCount: fixture.word(tokens), gate: gate.ref, source: source.handle, scores } as const;
-  const rest = { ...(kind === "gate" ? {} : { up: up.ref }), ...(kind === "contribution" ? { downNorm: norms.handle } : {}) };
-  await fixture.run([{ ...shape, ...rest, activationFn: { name: "silu", threshold: 0 }, upActivation: "relu" }]);
+  const shape = {
+    op: "neuronScores",
+    kind,
+    tokenCount: fixture.word(tokens),
+    gate: gate.ref,
+    source: source.handle,
+    scores,
+  } as const;
+  const rest = {
+    ...(kind === "gate" ? {} : { up: up.ref }),
+    ...(kind === "contribution" ? { downNorm: norms.handle } : {}),
+  };
+  await fixture.run([
+    { ...shape, ...rest, activationFn: { name: "silu", threshold: 0 }, upActivation: "relu" },
+  ]);
   const got = fixture.read(scores, tokens * rows);
   for (let i = 0; i < got.length; i++) {
     const [token, row] = [Math.floor(i / rows), i % rows];
     const upDot = oracleDot(up.values, row, source.values, token, columns);
     const gateDot = oracleDot(gate.values, row, source.values, token, columns);
-    const want = combine("silu", 0, gateDot, kind === "gate" ? null : { ...upDot, sum: Math.max(0, upDot.sum) }, columns);
+    const want = combine(
+      "silu",
+      0,
+      gateDot,
+      kind === "gate" ? null : { ...upDot, sum: Math.max(0, upDot.sum) },
+      columns,
+    );
     const norm = kind === "contribution" ? norms.values[row]! : 1;
     const value = kind === "contribution" ? Math.abs(want.value) * norm : want.value;
-    expectClose(`score ${i}`, got[i]!, value, want.tolerance * Math.abs(norm) + TOLERANCE.value(Math.abs(value)));
+    expectClose(
+      `score ${i}`,
+      got[i]!,
+      value,
+      want.tolerance * Math.abs(norm) + TOLERANCE.value(Math.abs(value)),
+    );
   }
 }
 
 /** FFN activations, down projection and neuron scores. */
 export function ffnCases(set: () => KernelSet): void {
-  const base = { threshold: 0, hiddenSize: 96, tokens: 1, masked: false, biased: false, upActivation: "none" } as const;
+  const base = {
+    threshold: 0,
+    hiddenSize: 96,
+    tokens: 1,
+    masked: false,
+    biased: false,
+    upActivation: "none",
+  } as const;
   for (const dtype of DTYPES) {
     const gated = { gate: dtype, up: dtype, down: "q8_0" } as const;
     it.each(ACTIVATIONS)(`ffnActivations ${dtype} %s`, async (name) => {
       await activationCase(set(), { ...base, dtypes: gated, name });
       await activationCase(set(), { ...base, dtypes: gated, name, tokens: 5, masked: true, biased: true });
-      await activationCase(set(), { ...base, dtypes: { up: dtype, down: "f16" }, name, tokens: 3, biased: true });
-      await activationCase(set(), { ...base, dtypes: gated, name, masked: true, threshold: 0.1, upActivation: "relu" });
+      await activationCase(set(), {
+        ...base,
+        dtypes: { up: dtype, down: "f16" },
+        name,
+        tokens: 3,
+        biased: true,
+      });
+      await activationCase(set(), {
+        ...base,
+        dtypes: gated,
+        name,
+        masked: true,
+        threshold: 0.1,
+        upActivation: "relu",
+      });
     });
     it.each([1, 2, 5])(`ffnDown ${dtype}, %i tokens`, async (tokens) => {
       const sizes = dtype.startsWith("q") ? [32, 160] : [1, 30, 67, 128];
@@ -192,10 +290,26 @@ export function ffnCases(set: () => KernelSet): void {
     });
   }
   it("ffnActivations with parts of two dtypes and odd sizes", async () => {
-    await activationCase(set(), { ...base, dtypes: { gate: "q4_0", up: "q8_0", down: "f32" }, name: "silu", tokens: 2 });
+    await activationCase(set(), {
+      ...base,
+      dtypes: { gate: "q4_0", up: "q8_0", down: "f32" },
+      name: "silu",
+      tokens: 2,
+    });
     for (const hiddenSize of [1, 5, 31]) {
-      await activationCase(set(), { ...base, dtypes: { gate: "f16", up: "f32", down: "f32" }, name: "relu", hiddenSize });
-      await activationCase(set(), { ...base, dtypes: { gate: "bf16", up: "f16", down: "f32" }, name: "silu", hiddenSize, tokens: 4 });
+      await activationCase(set(), {
+        ...base,
+        dtypes: { gate: "f16", up: "f32", down: "f32" },
+        name: "relu",
+        hiddenSize,
+      });
+      await activationCase(set(), {
+        ...base,
+        dtypes: { gate: "bf16", up: "f16", down: "f32" },
+        name: "silu",
+        hiddenSize,
+        tokens: 4,
+      });
     }
   });
 }

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
-import { ADDRESS_UNIT_BYTES, rowBytes } from "../src/index.js";
 import type { KernelOp, KernelSet, MemoryHandle, VectorRef, WeightDtype, WeightRef } from "../src/index.js";
+import { ADDRESS_UNIT_BYTES, rowBytes } from "../src/index.js";
 import { createPrng } from "./prng.js";
 
 /** Fills memory around every operand: NaN as f32, f16 and bf16, so that a read beyond the end shows in the result. */

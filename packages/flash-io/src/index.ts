@@ -1,1 +1,6 @@
-export {};
+export { createFaultyReader, FAULT_KINDS, type FaultKind, type FaultOptions } from "./faulty-reader.js";
+export { createMemoryReader, type MemoryFile } from "./memory-reader.js";
+export { createNodeReader, type NodeReaderOptions } from "./node-reader.js";
+export { createReadPlanner, type ReadPlannerOptions } from "./read-planner.js";
+export type { DirectIoMode } from "./shared-rings.js";
+export { createTracingReader, type TracedRead } from "./tracing-reader.js";

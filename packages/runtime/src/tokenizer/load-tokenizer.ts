@@ -101,9 +101,14 @@ function checkedVocabularySize(path: string, model: JsonObject, added: readonly 
 
 /** The library keeps its input. Once its tables are built, the parsed JSON is only weight. */
 function releaseInput(library: Tokenizer): void {
-  const inside = library as unknown as { tokenizer: unknown; model: { config: unknown; merges?: unknown } };
+  const inside = library as unknown as {
+    tokenizer: unknown;
+    model: { config: JsonObject; merges?: unknown };
+  };
   inside.tokenizer = null;
-  inside.model.config = null;
+  // Small settings are still read from it later.
+  inside.model.config.vocab = null;
+  inside.model.config.merges = null;
   if (inside.model.merges !== undefined) inside.model.merges = [];
 }
 

@@ -61,8 +61,8 @@ describe.skipIf(!existsSync(oracle))("the embedded model's tokenizer, from its H
     const tokens = tokenizer.encode(text);
     const elapsedMs = performance.now() - started;
     expect(tokenizer.decode(tokens)).toBe(text);
-    // About 0.7 s on one quiet core; the machine may be shared.
-    expect(elapsedMs).toBeLessThan(6000);
+    // Under a second on a quiet core; a shared machine may be far slower, a quadratic fault slower still.
+    expect(elapsedMs).toBeLessThan(20_000);
   });
 
   it("ignores ids that are no tokens", () => {

@@ -1,0 +1,81 @@
+import { existsSync } from "node:fs";
+import { open, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { FlashlmError } from "@flashlm/contracts";
+
+/** Turns a failed write into BUNDLE_WRITE; errors of ours pass unchanged. */
+export function writeError(cause: unknown, path: string, neededBytes: number): unknown {
+  if (FlashlmError.isInstance(cause) || (cause as Error)?.name === "AbortError") return cause;
+  const code = (cause as NodeJS.ErrnoException)?.code;
+  if (code === undefined) return cause;
+  const full = code === "ENOSPC" || code === "EDQUOT";
+  const advice = full ? `the disk is full: the bundle needs ${neededBytes} bytes; free some and run again, it resumes` : "check the folder and run again";
+  return new FlashlmError("BUNDLE_WRITE", `writing ${path} failed (${(cause as Error).message}): ${advice}`, { path, neededBytes, systemCode: code }, cause);
+}
+
+/** @throws BUNDLE_WRITE when the file system of `path` has less than `neededBytes` free; says how much is missing. */
+export async function requireFreeSpace(path: string, neededBytes: number, measure: typeof statfs = statfs): Promise<void> {
+  let freeBytes: number;
+  try {
+    const stats = await measure(path);
+    freeBytes = stats.bavail * stats.bsize;
+  } catch {
+    return; // A file system that cannot say is found out by writing.
+  }
+  if (freeBytes >= neededBytes) return;
+  const missingBytes = neededBytes - freeBytes;
+  const message = `${path} has ${freeBytes} bytes free, but ${neededBytes} are needed: free ${missingBytes} more bytes or choose another folder`;
+  throw new FlashlmError("BUNDLE_WRITE", message, { path, neededBytes, freeBytes, missingBytes });
+}
+
+/** Flushes a folder's entries where the platform allows it. */
+export async function syncFolder(path: string): Promise<void> {
+  try {
+    const folder = await open(path, "r");
+    await folder.sync().finally(() => folder.close());
+  } catch {
+    // Windows does not open folders; its file systems journal entries themselves.
+  }
+}
+
+/** Writes a file whole and durably. */
+export async function writeDurably(path: string, bytes: Uint8Array | string): Promise<void> {
+  await writeFile(path, bytes);
+  const file = await open(path, "r+");
+  await file.sync().finally(() => file.close());
+}
+
+/** Replaces a small file so that either the old or the new content is there after a crash. */
+export async function replaceDurably(path: string, text: string): Promise<void> {
+  await writeDurably(`${path}.new`, text);
+  await rename(`${path}.new`, path);
+}
+
+/** Puts back what an interrupted replacement moved aside, and drops leftovers of a finished one. */
+export async function recoverReplacement(outPath: string): Promise<void> {
+  const aside = `${outPath}.old`;
+  if (!existsSync(join(aside, "bundle.json"))) return;
+  if (existsSync(outPath)) await rm(aside, { recursive: true, force: true });
+  else await rename(aside, outPath);
+}
+
+/** Moves a finished folder to `outPath`; a bundle already there is replaced and then deleted. */
+export async function installFolder(partialPath: string, outPath: string): Promise<void> {
+  await syncFolder(partialPath);
+  const aside = `${outPath}.old`;
+  const replaces = existsSync(outPath);
+  if (replaces) await rename(outPath, aside);
+  try {
+    await rename(partialPath, outPath);
+  } catch (cause) {
+    if (replaces) await rename(aside, outPath);
+    throw cause;
+  }
+  await syncFolder(dirname(outPath));
+  if (replaces) await rm(aside, { recursive: true, force: true });
+}
+
+/** Reads a text file, or null when there is none. */
+export async function readTextIfAny(path: string): Promise<string | null> {
+  return readFile(path, "utf8").catch(() => null);
+}

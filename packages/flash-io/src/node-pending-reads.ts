@@ -1,0 +1,106 @@
+import type { FlashlmError, PendingReads } from "@flashlm/contracts";
+import { OUTCOME_LANDED } from "./shared-rings.js";
+
+/** Values of a read's state from here on name the slot of a read that has not ended; smaller ones are outcomes. */
+const SLOT_BASE = 16;
+
+/** What pending reads ask of their reader. */
+export interface CompletionSource {
+  /** Takes note of every read that has ended. Never blocks. */
+  drain(): void;
+  /** Blocks until `readCount` more reads have ended, or for a while. */
+  wait(readCount: number): void;
+  /** True when the read had not started and now never will. */
+  giveUp(slot: number): boolean;
+  /** Keeps the event loop informed of completions until `unwatch`. */
+  watch(): void;
+  unwatch(): void;
+}
+
+/** The reads of one batch. Two small tables and no object per read. */
+export class NodePendingReads implements PendingReads {
+  readonly count: number;
+  private readonly source: CompletionSource;
+  private readonly states: Uint32Array;
+  private readonly arrivals: Uint32Array;
+  private endedCount = 0;
+  private returnedCount = 0;
+  private errors: Map<number, FlashlmError> | undefined;
+  private firstError: FlashlmError | undefined;
+  private settledPromise: Promise<void> | undefined;
+  private settle: (() => void) | undefined;
+
+  constructor(source: CompletionSource, count: number) {
+    this.source = source;
+    this.count = count;
+    this.states = new Uint32Array(count);
+    this.arrivals = new Uint32Array(count);
+  }
+
+  /** Called by the reader when a read was queued. */
+  queued(index: number, slot: number): void {
+    this.states[index] = SLOT_BASE + slot;
+  }
+
+  /** Called by the reader when a read has ended. */
+  ended(index: number, outcome: number, error: FlashlmError | undefined): void {
+    this.states[index] = outcome;
+    this.arrivals[this.endedCount++] = index;
+    if (error !== undefined) {
+      this.errors ??= new Map();
+      this.errors.set(index, error);
+      this.firstError ??= error;
+    }
+    if (this.endedCount === this.count && this.settle !== undefined) {
+      this.settle();
+      this.settle = undefined;
+      this.source.unwatch();
+    }
+  }
+
+  landed(index: number): boolean {
+    if (this.states[index] === OUTCOME_LANDED) return true;
+    this.source.drain();
+    return this.states[index] === OUTCOME_LANDED;
+  }
+
+  waitNext(): number {
+    if (this.returnedCount === this.count) return -1;
+    if (this.returnedCount === this.endedCount) this.source.drain();
+    while (this.returnedCount === this.endedCount) this.source.wait(1);
+    const index = this.arrivals[this.returnedCount++]!;
+    const error = this.errors?.get(index);
+    if (error !== undefined) throw error;
+    return index;
+  }
+
+  waitAll(): void {
+    this.source.drain();
+    while (this.endedCount < this.count) this.source.wait(this.count - this.endedCount);
+    if (this.firstError !== undefined) throw this.firstError;
+  }
+
+  cancel(): void {
+    this.source.drain();
+    for (let index = 0; index < this.count; index++) {
+      const state = this.states[index]!;
+      if (state >= SLOT_BASE) this.source.giveUp(state - SLOT_BASE);
+    }
+  }
+
+  settled(): Promise<void> {
+    this.settledPromise ??= this.becomeSettled();
+    return this.settledPromise;
+  }
+
+  private async becomeSettled(): Promise<void> {
+    this.source.drain();
+    if (this.endedCount < this.count) {
+      await new Promise<void>((resolve) => {
+        this.settle = resolve;
+        this.source.watch();
+      });
+    }
+    if (this.firstError !== undefined) throw this.firstError;
+  }
+}

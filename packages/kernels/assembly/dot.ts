@@ -1,0 +1,130 @@
+// Dot products of four rows at once: four independent sums hide the latency of the additions.
+import { blockBytes, f16Value, highHalf, load4, loadTail, lowHalf, quarter } from "./convert";
+import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0 } from "./layout";
+
+/** The fixed last step of every dot product. */
+// @ts-ignore: decorator
+@inline
+export function laneSum(sums: v128): f32 {
+  return (
+    f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1) +
+    (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3))
+  );
+}
+
+// @ts-ignore: decorator
+@inline
+function add(sum: v128, weights: v128, inputs: v128): v128 {
+  return f32x4.add(sum, f32x4.mul(weights, inputs));
+}
+
+function dotPlain<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, out: usize): void {
+  let sum0 = f32x4.splat(0);
+  let sum1 = f32x4.splat(0);
+  let sum2 = f32x4.splat(0);
+  let sum3 = f32x4.splat(0);
+  const full = <usize>(count >> 2);
+  const step = 4 * sizeof<T>();
+  let left = full;
+  for (; left >= 2; left -= 2) {
+    let inputs = v128.load(x);
+    sum0 = add(sum0, load4<T>(row0), inputs);
+    sum1 = add(sum1, load4<T>(row1), inputs);
+    sum2 = add(sum2, load4<T>(row2), inputs);
+    sum3 = add(sum3, load4<T>(row3), inputs);
+    inputs = v128.load(x, 16);
+    sum0 = add(sum0, load4<T>(row0 + step), inputs);
+    sum1 = add(sum1, load4<T>(row1 + step), inputs);
+    sum2 = add(sum2, load4<T>(row2 + step), inputs);
+    sum3 = add(sum3, load4<T>(row3 + step), inputs);
+    row0 += 2 * step;
+    row1 += 2 * step;
+    row2 += 2 * step;
+    row3 += 2 * step;
+    x += 32;
+  }
+  if (left > 0) {
+    const inputs = v128.load(x);
+    sum0 = add(sum0, load4<T>(row0), inputs);
+    sum1 = add(sum1, load4<T>(row1), inputs);
+    sum2 = add(sum2, load4<T>(row2), inputs);
+    sum3 = add(sum3, load4<T>(row3), inputs);
+    row0 += step;
+    row1 += step;
+    row2 += step;
+    row3 += step;
+    x += 16;
+  }
+  const rest = count & 3;
+  if (rest) {
+    const inputs = loadTail<f32>(x, rest);
+    sum0 = add(sum0, loadTail<T>(row0, rest), inputs);
+    sum1 = add(sum1, loadTail<T>(row1, rest), inputs);
+    sum2 = add(sum2, loadTail<T>(row2, rest), inputs);
+    sum3 = add(sum3, loadTail<T>(row3, rest), inputs);
+  }
+  store<f32>(out, laneSum(sum0));
+  store<f32>(out, laneSum(sum1), 4);
+  store<f32>(out, laneSum(sum2), 8);
+  store<f32>(out, laneSum(sum3), 12);
+}
+
+function dotBlocks<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, out: usize): void {
+  let sum0 = f32x4.splat(0);
+  let sum1 = f32x4.splat(0);
+  let sum2 = f32x4.splat(0);
+  let sum3 = f32x4.splat(0);
+  const end = x + (<usize>count << 2);
+  while (x < end) {
+    const scale0 = f32x4.splat(f16Value(load<u16>(row0)));
+    const scale1 = f32x4.splat(f16Value(load<u16>(row1)));
+    const scale2 = f32x4.splat(f16Value(load<u16>(row2)));
+    const scale3 = f32x4.splat(f16Value(load<u16>(row3)));
+    for (let half = 0; half < 2; half++) {
+      const bytes0 = half == 0 ? lowHalf<T>(row0) : highHalf<T>(row0);
+      const bytes1 = half == 0 ? lowHalf<T>(row1) : highHalf<T>(row1);
+      const bytes2 = half == 0 ? lowHalf<T>(row2) : highHalf<T>(row2);
+      const bytes3 = half == 0 ? lowHalf<T>(row3) : highHalf<T>(row3);
+      let inputs = v128.load(x);
+      sum0 = add(sum0, quarter(bytes0, 0, scale0), inputs);
+      sum1 = add(sum1, quarter(bytes1, 0, scale1), inputs);
+      sum2 = add(sum2, quarter(bytes2, 0, scale2), inputs);
+      sum3 = add(sum3, quarter(bytes3, 0, scale3), inputs);
+      inputs = v128.load(x, 16);
+      sum0 = add(sum0, quarter(bytes0, 1, scale0), inputs);
+      sum1 = add(sum1, quarter(bytes1, 1, scale1), inputs);
+      sum2 = add(sum2, quarter(bytes2, 1, scale2), inputs);
+      sum3 = add(sum3, quarter(bytes3, 1, scale3), inputs);
+      inputs = v128.load(x, 32);
+      sum0 = add(sum0, quarter(bytes0, 2, scale0), inputs);
+      sum1 = add(sum1, quarter(bytes1, 2, scale1), inputs);
+      sum2 = add(sum2, quarter(bytes2, 2, scale2), inputs);
+      sum3 = add(sum3, quarter(bytes3, 2, scale3), inputs);
+      inputs = v128.load(x, 48);
+      sum0 = add(sum0, quarter(bytes0, 3, scale0), inputs);
+      sum1 = add(sum1, quarter(bytes1, 3, scale1), inputs);
+      sum2 = add(sum2, quarter(bytes2, 3, scale2), inputs);
+      sum3 = add(sum3, quarter(bytes3, 3, scale3), inputs);
+      x += 64;
+    }
+    row0 += blockBytes<T>();
+    row1 += blockBytes<T>();
+    row2 += blockBytes<T>();
+    row3 += blockBytes<T>();
+  }
+  store<f32>(out, laneSum(sum0));
+  store<f32>(out, laneSum(sum1), 4);
+  store<f32>(out, laneSum(sum2), 8);
+  store<f32>(out, laneSum(sum3), 12);
+}
+
+/** out[r] = dot(row r, x) for four rows of `count` weights. */
+export function dot4(
+  dtype: i32, row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, out: usize,
+): void {
+  if (dtype == DTYPE_F32) dotPlain<f32>(row0, row1, row2, row3, x, count, out);
+  else if (dtype == DTYPE_F16) dotPlain<u16>(row0, row1, row2, row3, x, count, out);
+  else if (dtype == DTYPE_BF16) dotPlain<i16>(row0, row1, row2, row3, x, count, out);
+  else if (dtype == DTYPE_Q8_0) dotBlocks<i8>(row0, row1, row2, row3, x, count, out);
+  else dotBlocks<u8>(row0, row1, row2, row3, x, count, out);
+}

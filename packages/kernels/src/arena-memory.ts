@@ -1,0 +1,80 @@
+import type { KernelMemory, MemoryArena, MemoryHandle } from "@flashlm/contracts";
+import { alignUp, FlashlmError } from "@flashlm/contracts";
+
+/** A cache line: the default alignment of allocations. */
+const LINE_BYTES = 64;
+
+/** Memory of a kernel set over one SharedArrayBuffer: arena 0, allocated upwards, never freed singly. */
+export class ArenaMemory implements KernelMemory {
+  readonly arenas: readonly MemoryArena[];
+  readonly #buffer: SharedArrayBuffer;
+  readonly #lengthBytes: number;
+  #nextBytes: number;
+
+  /** @param heapBytes - first byte that may be allocated; what lies before belongs to the target. */
+  constructor(buffer: SharedArrayBuffer, lengthBytes: number, heapBytes: number) {
+    this.#buffer = buffer;
+    this.#lengthBytes = lengthBytes;
+    this.#nextBytes = heapBytes;
+    this.arenas = [{ arenaId: 0, lengthBytes, bytes: new Uint8Array(buffer, 0, lengthBytes) }];
+  }
+
+  /** Zeroed memory; see {@link KernelMemory}. @throws KERNEL_MEMORY when the arena is full. */
+  allocate(lengthBytes: number, alignmentBytes: number = LINE_BYTES): MemoryHandle {
+    if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 0) {
+      throw new FlashlmError("KERNEL_MEMORY", `expected a length in whole bytes, got ${lengthBytes}`, {
+        lengthBytes,
+      });
+    }
+    if (!Number.isSafeInteger(Math.log2(alignmentBytes)) || alignmentBytes < 1) {
+      throw new FlashlmError(
+        "KERNEL_MEMORY",
+        `expected an alignment that is a power of two, got ${alignmentBytes}`,
+        {
+          alignmentBytes,
+        },
+      );
+    }
+    const offsetBytes = alignUp(this.#nextBytes, alignmentBytes);
+    if (offsetBytes + lengthBytes > this.#lengthBytes) {
+      const freeBytes = Math.max(0, this.#lengthBytes - offsetBytes);
+      throw new FlashlmError(
+        "KERNEL_MEMORY",
+        `kernel memory is full: ${lengthBytes} bytes were asked for, ${freeBytes} are free; make the set with more memoryBytes`,
+        { lengthBytes, freeBytes },
+      );
+    }
+    this.#nextBytes = offsetBytes + lengthBytes;
+    return { arenaId: 0, offsetBytes };
+  }
+
+  /** Host view of bytes. @throws KERNEL_MEMORY outside the arena. */
+  bytes(handle: MemoryHandle, lengthBytes: number): Uint8Array {
+    this.#check(handle, lengthBytes, 1);
+    return new Uint8Array(this.#buffer, handle.offsetBytes, lengthBytes);
+  }
+
+  /** Host view of f32. @throws KERNEL_MEMORY outside the arena or off 4 bytes. */
+  floats(handle: MemoryHandle, count: number): Float32Array {
+    this.#check(handle, count * 4, 4);
+    return new Float32Array(this.#buffer, handle.offsetBytes, count);
+  }
+
+  /** Host view of u32. @throws KERNEL_MEMORY outside the arena or off 4 bytes. */
+  words(handle: MemoryHandle, count: number): Uint32Array {
+    this.#check(handle, count * 4, 4);
+    return new Uint32Array(this.#buffer, handle.offsetBytes, count);
+  }
+
+  #check(handle: MemoryHandle, lengthBytes: number, alignmentBytes: number): void {
+    const { arenaId, offsetBytes } = handle;
+    const inside = offsetBytes >= 0 && lengthBytes >= 0 && offsetBytes + lengthBytes <= this.#lengthBytes;
+    if (arenaId === 0 && inside && offsetBytes % alignmentBytes === 0) return;
+    throw new FlashlmError(
+      "KERNEL_MEMORY",
+      `expected ${lengthBytes} bytes within arena 0 of ${this.#lengthBytes} bytes on ${alignmentBytes} bytes, ` +
+        `got offset ${offsetBytes} of arena ${arenaId}`,
+      { arenaId, offsetBytes, lengthBytes },
+    );
+  }
+}

@@ -1,0 +1,163 @@
+import type { KernelOp } from "@flashlm/contracts";
+import { FlashlmError } from "@flashlm/contracts";
+import { ATTENTION_POSITIONS_MAX } from "../assembly/layout.js";
+import { ValueChecker } from "./check-values.js";
+
+type OpOf<Name extends KernelOp["op"]> = Extract<KernelOp, { op: Name }>;
+
+function checkNorm(op: OpOf<"norm">, check: ValueChecker): void {
+  check.count("dim", op.dim);
+  check.count("rowsPerToken", op.rowsPerToken);
+  if (!(op.epsilon >= 0)) check.fail("an epsilon of at least 0", op.epsilon);
+  const lengthBytes = op.dim * op.rowsPerToken * 4;
+  check.handle("source", op.source, lengthBytes);
+  check.handle("target", op.target, lengthBytes);
+  check.vector("weight", op.weight, op.dim);
+  check.vector("bias", op.bias, op.dim);
+}
+
+function checkMatmul(op: OpOf<"matmul">, check: ValueChecker): void {
+  check.weight("weight", op.weight);
+  check.handle("source", op.source, op.weight.columnCount * 4);
+  check.handle("target", op.target, op.weight.rowCount * 4);
+  check.vector("bias", op.bias, op.weight.rowCount);
+}
+
+function checkRope(op: OpOf<"rope">, check: ValueChecker): void {
+  check.count("headCount", op.headCount);
+  check.count("headDim", op.headDim);
+  if (op.rotaryDim % 2 !== 0) check.fail("an even rotaryDim", op.rotaryDim);
+  check.count("rotaryDim", op.rotaryDim, op.headDim);
+  check.handle("position", op.position, 4);
+  check.handle("vector", op.vector, op.headCount * op.headDim * 4);
+  check.handle("table", op.table, op.rotaryDim * 4);
+}
+
+function checkStore(op: OpOf<"storeKeyValue">, check: ValueChecker): void {
+  check.count("keyValueDim", op.keyValueDim);
+  check.count("capacityTokens", op.capacityTokens);
+  check.handle("position", op.position, 4);
+  check.handle("keys", op.keys, op.keyValueDim * 4);
+  check.handle("values", op.values, op.keyValueDim * 4);
+  check.handle("keyCache", op.keyCache, op.capacityTokens * op.keyValueDim * 4);
+  check.handle("valueCache", op.valueCache, op.capacityTokens * op.keyValueDim * 4);
+}
+
+function checkAttention(op: OpOf<"attention">, check: ValueChecker): void {
+  check.count("headCount", op.headCount);
+  check.count("keyValueHeadCount", op.keyValueHeadCount, op.headCount);
+  if (op.headCount % op.keyValueHeadCount !== 0) {
+    check.fail(`headCount to be a multiple of ${op.keyValueHeadCount} key-value heads`, op.headCount);
+  }
+  check.count("headDim", op.headDim);
+  if (op.window !== null) check.count("window", op.window);
+  check.count("capacityTokens", op.capacityTokens, ATTENTION_POSITIONS_MAX);
+  const cacheBytes = op.capacityTokens * op.keyValueHeadCount * op.headDim * 4;
+  check.handle("position", op.position, 4);
+  check.handle("query", op.query, op.headCount * op.headDim * 4);
+  check.handle("target", op.target, op.headCount * op.headDim * 4);
+  check.handle("keyCache", op.keyCache, cacheBytes);
+  check.handle("valueCache", op.valueCache, cacheBytes);
+}
+
+function checkActivations(op: OpOf<"ffnActivations">, check: ValueChecker): void {
+  check.layout(op.layout);
+  if (!op.layout.parts.some(({ part }) => part === "up")) check.fail("a record with an up part", "none");
+  check.count("activationStride", op.activationStride);
+  for (const name of ["addresses", "ids", "order", "orderBegin", "orderEnd"] as const)
+    check.handle(name, op[name], 4);
+  check.handle("source", op.source, op.layout.hiddenSize * 4);
+  check.handle("activation", op.activation, op.activationStride * 4);
+  check.vector("gateBias", op.gateBias, 1);
+  check.vector("upBias", op.upBias, 1);
+  if (op.mask === undefined) return;
+  check.count("mask stride", op.mask.stride);
+  check.handle("mask", op.mask.base, op.mask.stride, 1);
+}
+
+function checkDown(op: OpOf<"ffnDown">, check: ValueChecker): void {
+  check.layout(op.layout);
+  if (!op.layout.parts.some(({ part }) => part === "down")) check.fail("a record with a down part", "none");
+  check.count("activationStride", op.activationStride);
+  check.handle("addresses", op.addresses, 4);
+  check.handle("positionCount", op.positionCount, 4);
+  check.handle("activation", op.activation, op.activationStride * 4);
+  check.handle("target", op.target, op.layout.hiddenSize * 4);
+  check.vector("bias", op.bias, op.layout.hiddenSize);
+}
+
+function checkScores(op: OpOf<"neuronScores">, check: ValueChecker): void {
+  check.weight("gate", op.gate);
+  check.handle("source", op.source, op.gate.columnCount * 4);
+  check.handle("scores", op.scores, op.gate.rowCount * 4);
+  if (op.kind === "gate") return;
+  if (op.up === undefined) check.fail(`an up weight for kind "${op.kind}"`, "none");
+  check.weight("up", op.up);
+  if (op.up.rowCount !== op.gate.rowCount || op.up.columnCount !== op.gate.columnCount) {
+    check.fail(
+      `up of ${op.gate.rowCount} x ${op.gate.columnCount}`,
+      `${op.up.rowCount} x ${op.up.columnCount}`,
+    );
+  }
+  if (op.kind === "product") return;
+  if (op.downNorm === undefined) check.fail('a downNorm for kind "contribution"', "none");
+  check.vector("downNorm", op.downNorm, op.gate.rowCount);
+}
+
+function checkOp(op: KernelOp, memoryBytes: number): void {
+  const check = new ValueChecker(op.op, memoryBytes);
+  if ("tokenCount" in op) check.handle("tokenCount", op.tokenCount, 4);
+  switch (op.op) {
+    case "gatherRows":
+      check.weight("table", op.table);
+      check.handle("rowIds", op.rowIds, 4);
+      check.handle("target", op.target, op.table.columnCount * 4);
+      return;
+    case "norm":
+      checkNorm(op, check);
+      return;
+    case "matmul":
+      checkMatmul(op, check);
+      return;
+    case "rope":
+      checkRope(op, check);
+      return;
+    case "storeKeyValue":
+      checkStore(op, check);
+      return;
+    case "attention":
+      checkAttention(op, check);
+      return;
+    case "ffnActivations":
+      checkActivations(op, check);
+      return;
+    case "ffnDown":
+      checkDown(op, check);
+      return;
+    case "neuronScores":
+      checkScores(op, check);
+      return;
+    case "crc32c":
+      check.count("lengthBytes", op.lengthBytes);
+      for (const name of ["addresses", "order", "orderBegin", "orderEnd", "checksums"] as const) {
+        check.handle(name, op[name], 4);
+      }
+      return;
+    default:
+      throw new FlashlmError(
+        "KERNEL_NOT_SUPPORTED",
+        `no op is named ${(op as KernelOp).op}; see KernelOpName`,
+        {
+          op: String((op as KernelOp).op),
+        },
+      );
+  }
+}
+
+/**
+ * Checks shapes, alignment and that one token's worth of every operand lies within memory.
+ * @throws KERNEL_SHAPE, KERNEL_NOT_SUPPORTED.
+ */
+export function checkOps(ops: readonly KernelOp[], memoryBytes: number): void {
+  for (const op of ops) checkOp(op, memoryBytes);
+}

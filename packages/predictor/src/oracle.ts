@@ -1,0 +1,65 @@
+import type { BundleManifest, PredictorContext, PredictorPart, SparsityPredictor } from "@flashlm/contracts";
+import { isExactlySparse } from "@flashlm/contracts";
+import { notAvailable, requireTensors } from "./checks.js";
+import { EXACT_ADVICE, exactGateName } from "./exact.js";
+import { createScored, type ScoreRow, scoreBytes } from "./scored.js";
+
+const NAME = "oracle";
+
+function usesUp(manifest: BundleManifest): boolean {
+  return manifest.model.ffn.kind === "gated" && manifest.model.ffn.upActivation === "relu";
+}
+
+function oracleTensorNames(manifest: BundleManifest): readonly string[] {
+  const { ffn } = manifest.model;
+  if (!isExactlySparse(ffn) && !usesUp(manifest)) {
+    throw notAvailable(
+      NAME,
+      `no activation of this model is ever exactly zero (its FFN uses ${ffn.activation.name})`,
+      "use dense, which is lossless, or shadow:KEPT, which is not",
+    );
+  }
+  const gateName = exactGateName(NAME, manifest);
+  const names = usesUp(manifest) ? [gateName, "exact.up.weight"] : [gateName];
+  requireTensors(NAME, manifest, names, EXACT_ADVICE);
+  return names;
+}
+
+function selectNonZero(
+  _layerIndex: number,
+  { floats }: ScoreRow,
+  mask: Uint8Array,
+  maskStart: number,
+): number {
+  let keptCount = 0;
+  for (let neuron = 0; neuron < floats.length; neuron++) {
+    const kept = floats[neuron] !== 0 ? 1 : 0; // NaN counts as active: it must reach the output
+    mask[maskStart + neuron] = kept;
+    keptCount += kept;
+  }
+  return keptCount;
+}
+
+/**
+ * Predicts exactly the neurons whose activation is not zero, by computing it from `exact.gate` (and `exact.up`
+ * where the up projection has a ReLU too). Lossless, for the ReLU family; as costly as the gate projection itself.
+ * `tensorNames` and `create` throw PREDICTOR_NOT_AVAILABLE where no activation is exactly zero, where the FFN has
+ * biases, or where the bundle lacks the tensors.
+ */
+export const oraclePredictor: PredictorPart = {
+  name: NAME,
+  lossless: true,
+  dense: false,
+  tensorNames: oracleTensorNames,
+  scratchBytes: scoreBytes,
+  create(context: PredictorContext): SparsityPredictor {
+    const [gateName, upName] = oracleTensorNames(context.manifest);
+    return createScored(context, {
+      name: NAME,
+      kind: upName === undefined ? "gate" : "product",
+      gateName: gateName!,
+      ...(upName === undefined ? {} : { upName }),
+      select: selectNonZero,
+    });
+  },
+};

@@ -1,0 +1,192 @@
+import type {
+  BundleManifest,
+  BundleTensor,
+  KernelOp,
+  KernelSet,
+  MemoryHandle,
+  ModelConfig,
+  PredictorContext,
+} from "@flashlm/contracts";
+import { createPrng } from "@flashlm/contracts/testing";
+
+type ScoreOp = Extract<KernelOp, { op: "neuronScores" }>;
+type Ffn = ModelConfig["ffn"];
+
+/** Activation functions in float64, from their definitions. */
+export function activate({ name, threshold }: Ffn["activation"], value: number): number {
+  if (name === "silu") return value / (1 + Math.exp(-value));
+  if (name !== "relu" && name !== "relu2") throw new Error(`the fake has no ${name}`);
+  const positive = Math.max(0, value);
+  const result = name === "relu" ? positive : positive * positive;
+  return result <= threshold ? 0 : result;
+}
+
+/** Score of one neuron in float64, from the definition of `neuronScores`. */
+export function scoreOf(
+  { kind, activationFn, upActivation }: Pick<ScoreOp, "kind" | "activationFn" | "upActivation">,
+  gate: number,
+  up: number,
+  downNorm: number,
+): number {
+  const activated = activate(activationFn, gate);
+  if (kind === "gate") return activated;
+  const product = activated * (upActivation === "relu" ? Math.max(0, up) : up);
+  return kind === "product" ? product : Math.abs(product) * downNorm;
+}
+
+/** Dot product of row `row` of `matrix` with `vector`. */
+export function dot(matrix: Float32Array, row: number, vector: Float32Array): number {
+  let sum = 0;
+  for (let column = 0; column < vector.length; column++)
+    sum += matrix[row * vector.length + column]! * vector[column]!;
+  return sum;
+}
+
+/** A kernel set that knows `neuronScores` on f32 weights, in float64. */
+export class FakeKernels implements KernelSet {
+  readonly contractVersion = 1 as const;
+  readonly target = "fake";
+  readonly threadCount = 1;
+  readonly #memory = new SharedArrayBuffer(1 << 20);
+  #usedBytes = 64;
+  allocateCount = 0;
+  readonly #programs = new Map<object, readonly KernelOp[]>();
+  readonly memory: KernelSet["memory"] = {
+    arenas: [],
+    allocate: (lengthBytes, alignmentBytes = 64) => {
+      const offsetBytes = Math.ceil(this.#usedBytes / alignmentBytes) * alignmentBytes;
+      this.#usedBytes = offsetBytes + lengthBytes;
+      this.allocateCount++;
+      return { arenaId: 0, offsetBytes };
+    },
+    bytes: ({ offsetBytes }, lengthBytes) => new Uint8Array(this.#memory, offsetBytes, lengthBytes),
+    floats: ({ offsetBytes }, count) => new Float32Array(this.#memory, offsetBytes, count),
+    words: ({ offsetBytes }, count) => new Uint32Array(this.#memory, offsetBytes, count),
+  };
+
+  supports(): boolean {
+    return true;
+  }
+
+  compile(ops: readonly KernelOp[]): { readonly opCount: number } {
+    const program = { opCount: ops.length };
+    this.#programs.set(program, ops);
+    return program;
+  }
+
+  run(program: object): void {
+    for (const op of this.#programs.get(program)!) this.#score(op as ScoreOp);
+  }
+
+  async close(): Promise<void> {}
+
+  #score(op: ScoreOp): void {
+    const tokenCount = this.memory.words(op.tokenCount, 1)[0]!;
+    const { rowCount, columnCount } = op.gate;
+    const gate = this.memory.floats(op.gate.base as MemoryHandle, rowCount * columnCount);
+    const up = op.up && this.memory.floats(op.up.base as MemoryHandle, rowCount * columnCount);
+    const downNorm = op.downNorm && this.memory.floats(op.downNorm as MemoryHandle, rowCount);
+    const scores = this.memory.floats(op.scores, tokenCount * rowCount);
+    for (let token = 0; token < tokenCount; token++) {
+      const source = this.memory.floats(op.source, (token + 1) * columnCount).subarray(token * columnCount);
+      for (let row = 0; row < rowCount; row++) {
+        const upValue = up === undefined ? 1 : dot(up, row, source);
+        scores[token * rowCount + row] = scoreOf(op, dot(gate, row, source), upValue, downNorm?.[row] ?? 1);
+      }
+    }
+  }
+}
+
+/** What a test model is made of. */
+export interface ModelOptions {
+  readonly ffn?: Partial<Ffn>;
+  /** Tensors per layer; default all. */
+  readonly tensorNames?: readonly string[];
+  readonly calibration?: BundleManifest["calibration"];
+}
+
+export const HIDDEN_SIZE = 8;
+export const NEURON_COUNTS: readonly number[] = [24, 17];
+export const TOKEN_CAPACITY = 4;
+const ALL_TENSORS = [
+  "shadow.gate.weight",
+  "shadow.up.weight",
+  "shadow.down_norm",
+  "exact.gate.weight",
+  "exact.up.weight",
+] as const;
+
+function fakeTensor(name: string, neuronCount: number): BundleTensor {
+  const isVector = name.endsWith("down_norm");
+  return {
+    name,
+    dtype: "f32",
+    rowCount: isVector ? 1 : neuronCount,
+    columnCount: isVector ? neuronCount : HIDDEN_SIZE,
+    fileIndex: 2,
+    offsetBytes: 0,
+    lengthBytes: 4 * neuronCount * (isVector ? 1 : HIDDEN_SIZE),
+    crc32c: 0,
+  };
+}
+
+/** The parts of a manifest that predictors look at. */
+export function fakeManifest({
+  ffn,
+  tensorNames = ALL_TENSORS,
+  calibration = null,
+}: ModelOptions = {}): BundleManifest {
+  const model = {
+    hiddenSize: HIDDEN_SIZE,
+    layerCount: NEURON_COUNTS.length,
+    ffn: {
+      kind: "gated",
+      neuronCount: NEURON_COUNTS[0],
+      activation: { name: "relu", threshold: 0 },
+      upActivation: "none",
+      bias: false,
+      ...ffn,
+    },
+  };
+  const layers = NEURON_COUNTS.map((neuronCount) => ({ neuronCount, offsetBytes: 0 }));
+  const tensors = NEURON_COUNTS.flatMap((neuronCount, layerIndex) =>
+    tensorNames.map((name) => fakeTensor(`layers.${layerIndex}.${name}`, neuronCount)),
+  );
+  return { formatVersion: 1, model, layers, tensors, calibration } as unknown as BundleManifest;
+}
+
+/** A predictor context with random weights, and the weights. */
+export interface FakeContext extends PredictorContext {
+  readonly kernels: FakeKernels;
+  values(name: string): Float32Array;
+}
+
+export function fakeContext(options: ModelOptions = {}, seed = 1): FakeContext {
+  const random = createPrng(seed);
+  const kernels = new FakeKernels();
+  const manifest = fakeManifest(options);
+  const handles = new Map<string, { tensor: BundleTensor; base: MemoryHandle }>();
+  for (const tensor of manifest.tensors) {
+    const base = kernels.memory.allocate(tensor.lengthBytes);
+    const values = kernels.memory.floats(base, tensor.lengthBytes / 4);
+    const isVector = tensor.name.endsWith("down_norm");
+    for (let index = 0; index < values.length; index++)
+      values[index] = isVector ? random() + 0.1 : random() * 2 - 1;
+    handles.set(tensor.name, { tensor, base });
+  }
+  return {
+    kernels,
+    manifest,
+    tokenCapacity: TOKEN_CAPACITY,
+    tokenCount: kernels.memory.allocate(4),
+    hidden: kernels.memory.allocate(TOKEN_CAPACITY * HIDDEN_SIZE * 4),
+    tensor(name) {
+      const { tensor, base } = handles.get(name)!;
+      return { dtype: tensor.dtype, rowCount: tensor.rowCount, columnCount: tensor.columnCount, base };
+    },
+    values(name) {
+      const { tensor, base } = handles.get(name)!;
+      return kernels.memory.floats(base, tensor.lengthBytes / 4);
+    },
+  };
+}

@@ -1,0 +1,52 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { BundleIndex } from "@flashlm/contracts";
+import { bundleInto, engineOf, greedy, largestDifference, logitsOf } from "./support/engines.js";
+import { type Expected, fixture, readJson, readTensor, temporaryFolder } from "./support/fixtures.js";
+
+const LOGIT_TOLERANCE = 1e-4;
+const TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS"];
+
+for (const type of TYPES) {
+  const path = fixture(`gguf/types-${type}.gguf`);
+  describe.skipIf(path === null)(`GGUF of ${type}`, () => {
+    const folder = temporaryFolder();
+    let bundle: BundleIndex;
+    beforeAll(async () => {
+      bundle = await bundleInto(path!, folder.path, "f32");
+    });
+    afterAll(folder.dispose);
+
+    for (const kernels of ["wasm", "reference"] as const) {
+      it(`agrees with transformers on the dequantised weights, ${kernels}`, async () => {
+        const tensors = fixture("gguf/expected.safetensors")!;
+        const tokens = Array.from(readTensor(tensors, "tokens").data as ArrayLike<number | bigint>, Number);
+        const engine = await engineOf(bundle, { kernels });
+        try {
+          const logits = await logitsOf(engine, tokens, bundle.manifest.model.vocabularySize);
+          expect(largestDifference(logits, readTensor(tensors, `logits.${type}`).data as Float32Array)).toBeLessThan(LOGIT_TOLERANCE);
+        } finally {
+          await engine.close();
+        }
+      });
+    }
+  });
+}
+
+const llama = fixture("gguf/llama-F32.gguf");
+describe.skipIf(llama === null || fixture("families/llama") === null)("GGUF llama-F32", () => {
+  const folder = temporaryFolder();
+  afterAll(folder.dispose);
+  for (const kernels of ["wasm", "reference"] as const) {
+    it(`gives the tokens of the Hugging Face checkpoint, ${kernels}`, async () => {
+      const bundle = await bundleInto(llama!, join(folder.path, kernels), "f32");
+      const expected = readJson<Expected>(join(fixture("families/llama")!, "expected.json"));
+      const engine = await engineOf(bundle, { kernels });
+      try {
+        expect(await greedy(engine, expected.prompt, 128)).toEqual(expected.greedy);
+      } finally {
+        await engine.close();
+      }
+    });
+  }
+});

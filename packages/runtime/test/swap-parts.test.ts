@@ -1,0 +1,49 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { BundleIndex } from "@flashlm/contracts";
+import { planEngine } from "@flashlm/runtime";
+import { compactCache, slotMapCache } from "@flashlm/window-cache";
+import { bundleInto, engineOf, greedy, type Mix, partsOf } from "./support/engines.js";
+import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
+
+const STEPS = 128;
+
+/** A budget that leaves this share of the neuron slots; a tiny model's weights are small beside an engine's fixed buffers. */
+function budgetOf(bundle: BundleIndex, mix: Mix, slotShare: number): number {
+  const whole = planEngine(partsOf(bundle, mix), { memoryBytes: Number.POSITIVE_INFINITY, contextLength: 256, threadCount: 2 });
+  const slots = whole.rows.find((row) => row.owner === "neuron slots")?.plannedBytes ?? 0;
+  return whole.totalBytes - Math.floor((1 - slotShare) * slots);
+}
+
+for (const family of ["llama-relu", "bamboo"]) {
+  const path = fixture(`families/${family}`);
+  describe.skipIf(path === null)(`every legal mix of parts gives the same tokens: ${family}`, () => {
+    const folder = temporaryFolder();
+    let bundle: BundleIndex;
+    let expected: Expected;
+    beforeAll(async () => {
+      bundle = await bundleInto(path!, folder.path, "f32");
+      expected = readJson<Expected>(join(path!, "expected.json"));
+    });
+    afterAll(folder.dispose);
+
+    for (const kernels of ["wasm", "reference"] as const) {
+      for (const reader of ["node", "memory"] as const) {
+        for (const cache of [compactCache, slotMapCache]) {
+          for (const sparsity of ["dense", "oracle", "shadow:1"]) {
+            it(`${kernels}, ${reader}, ${cache.name}, ${sparsity}`, async () => {
+              const mix: Mix = { kernels, reader, cache, sparsity };
+              const memoryBytes = budgetOf(bundle, mix, 0.4);
+              const engine = await engineOf(bundle, { ...mix, options: { memoryBytes, promptChunkTokens: reader === "node" ? 7 : 64, threadCount: reader === "node" ? 1 : 2 } });
+              try {
+                expect(await greedy(engine, expected.prompt, STEPS)).toEqual(expected.greedy.slice(0, STEPS));
+              } finally {
+                await engine.close();
+              }
+            });
+          }
+        }
+      }
+    }
+  });
+}

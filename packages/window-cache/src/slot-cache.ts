@@ -1,0 +1,152 @@
+import type { AdmitMode, CacheOptions, CacheStats, NeuronCache, NeuronLease } from "@flashlm/contracts";
+import { FlashlmError, NO_SLOT } from "@flashlm/contracts";
+import { checkIds, checkOptions } from "./checks.js";
+import { LayerState } from "./layer-state.js";
+import { Lease } from "./lease.js";
+
+/** What both caches share: leases, hits and misses, pinning, counters. How room is made is left to each. */
+export abstract class SlotCache implements NeuronCache {
+  readonly contractVersion = 1 as const;
+  readonly unit: "neuron" | "expert";
+  abstract readonly name: string;
+  protected readonly layers: readonly LayerState[];
+  protected readonly windowTokens: number;
+  protected token = 0;
+  protected evictCount = 0;
+  protected moveCount = 0;
+  readonly #leases: readonly Lease[];
+  #openCount = 0;
+  #hitCount = 0;
+  #missCount = 0;
+  #overflowCount = 0;
+
+  constructor(options: CacheOptions) {
+    checkOptions(options);
+    this.unit = options.unit;
+    this.windowTokens = options.windowTokens;
+    this.layers = options.layers.map((sizes, layerIndex) => new LayerState(layerIndex, sizes));
+    const onRelease = (lease: Lease, loaded: boolean): void => this.#released(lease, loaded);
+    this.#leases = this.layers.map((layer) => new Lease(layer, onRelease));
+  }
+
+  /** Frees slots until `neededCount` units that are not pinned fit, as far as that is possible. */
+  protected abstract makeRoom(layer: LayerState, neededCount: number): void;
+  /** A free slot; called only while there is one. */
+  protected abstract takeSlot(layer: LayerState): number;
+  /** Empties a slot whose record was never read; called in descending order of their taking. */
+  protected abstract giveBack(layer: LayerState, slot: number): void;
+
+  slotCount(layerIndex: number): number {
+    return this.#layer(layerIndex).slotCount;
+  }
+
+  acquire(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode): NeuronLease {
+    const layer = this.#layer(layerIndex);
+    const lease = this.#leases[layerIndex]!;
+    if (lease.open) {
+      throw new FlashlmError(
+        "CACHE_LEASED",
+        `layer ${layerIndex} has an open lease of ${lease.count} units; release it before the next acquire`,
+        { layerIndex, leasedCount: lease.count },
+      );
+    }
+    checkIds(layer, ids, count);
+    lease.count = count;
+    if (admit === "window") this.#admit(layer, lease, ids);
+    this.#place(layer, lease, ids, admit === "window");
+    lease.open = true;
+    this.#openCount++;
+    return lease;
+  }
+
+  advanceToken(): void {
+    if (this.#openCount > 0) {
+      throw new FlashlmError(
+        "CACHE_LEASED",
+        `the window cannot move on while ${this.#openCount} leases are open; release them first`,
+        { leaseCount: this.#openCount },
+      );
+    }
+    this.token++;
+  }
+
+  stats(): CacheStats {
+    return {
+      hitCount: this.#hitCount,
+      missCount: this.#missCount,
+      overflowCount: this.#overflowCount,
+      evictCount: this.evictCount,
+      moveCount: this.moveCount,
+    };
+  }
+
+  residentIds(layerIndex: number): Uint32Array {
+    const layer = this.#layer(layerIndex);
+    return layer.unitBySlot.filter((unit) => unit !== NO_SLOT).sort();
+  }
+
+  #layer(layerIndex: number): LayerState {
+    const layer = this.layers[layerIndex];
+    if (layer !== undefined) return layer;
+    throw new FlashlmError(
+      "CACHE_RANGE",
+      `the cache has layers 0 to ${this.layers.length - 1}, got layer ${layerIndex}`,
+      { layerIndex, layerCount: this.layers.length },
+    );
+  }
+
+  /** Marks hits as used now, so that none of them is given up, and makes room for the misses. */
+  #admit(layer: LayerState, lease: Lease, ids: Uint32Array): void {
+    const { slotByUnit, lastUsedToken, leased, pinnedCount } = layer;
+    let neededCount = 0;
+    for (let position = 0; position < lease.count; position++) {
+      const id = ids[position]!;
+      const slot = slotByUnit[id]!;
+      if (slot !== NO_SLOT) {
+        lastUsedToken[slot] = this.token;
+        leased[slot] = 1;
+      } else if (id >= pinnedCount) neededCount++;
+    }
+    try {
+      this.makeRoom(layer, neededCount);
+    } catch (error) {
+      leased.fill(0); // the lease never came to be
+      throw error;
+    }
+  }
+
+  /** Fills the lease. With `admit`, misses take free slots in ascending order of id, hottest first. */
+  #place(layer: LayerState, lease: Lease, ids: Uint32Array, admit: boolean): void {
+    const { slotByUnit, leased, pinnedCount } = layer;
+    const { slots, missPositions, count } = lease;
+    let missCount = 0;
+    let overflowCount = 0;
+    for (let position = 0; position < count; position++) {
+      const id = ids[position]!;
+      let slot = slotByUnit[id]!;
+      if (slot === NO_SLOT) {
+        missPositions[missCount++] = position;
+        if (admit && (id < pinnedCount || layer.freeForAnyCount > 0)) {
+          slot = this.takeSlot(layer);
+          layer.put(id, slot, this.token);
+        } else overflowCount++;
+      }
+      if (slot !== NO_SLOT) leased[slot] = 1;
+      slots[position] = slot;
+    }
+    lease.missCount = missCount;
+    this.#hitCount += count - missCount;
+    this.#missCount += missCount;
+    this.#overflowCount += overflowCount;
+  }
+
+  #released(lease: Lease, loaded: boolean): void {
+    this.#openCount--;
+    if (loaded) return;
+    const layer = this.layers[lease.layerIndex]!;
+    for (let miss = lease.missCount - 1; miss >= 0; miss--) {
+      const slot = lease.slots[lease.missPositions[miss]!]!;
+      if (slot !== NO_SLOT) this.giveBack(layer, slot);
+    }
+  }
+}

@@ -1,0 +1,66 @@
+import type { CacheOptions, CachePart, NeuronCache, ResidencyPolicy } from "@flashlm/contracts";
+import { assert, NO_SLOT } from "@flashlm/contracts";
+import type { LayerState } from "./layer-state.js";
+import { SlotCache } from "./slot-cache.js";
+import { windowPolicy } from "./window-policy.js";
+
+class SlotMapCache extends SlotCache {
+  readonly name: string;
+  readonly #policy: ResidencyPolicy;
+  /** Per layer a stack of free slots; its height is the layer's slotCount - usedCount. */
+  readonly #freeSlots: readonly Uint32Array[];
+  readonly #victims: Uint32Array;
+
+  constructor(options: CacheOptions, policy: ResidencyPolicy, name: string) {
+    super(options);
+    this.name = name;
+    this.#policy = policy;
+    // Highest slot at the bottom, so that slots are first taken in ascending order.
+    this.#freeSlots = this.layers.map(({ slotCount }) =>
+      new Uint32Array(slotCount).map((_, index) => slotCount - 1 - index),
+    );
+    this.#victims = new Uint32Array(this.layers.reduce((most, layer) => Math.max(most, layer.slotCount), 0));
+  }
+
+  protected makeRoom(layer: LayerState, neededCount: number): void {
+    const lackingCount = Math.min(neededCount - layer.freeForAnyCount, layer.usedCount);
+    if (lackingCount <= 0) return;
+    const victimCount = this.#policy.chooseVictims(layer, this.token, lackingCount, this.#victims);
+    assert(victimCount <= lackingCount, `policy ${this.#policy.name} chose more victims than were needed`);
+    for (let index = 0; index < victimCount; index++) {
+      const slot = this.#victims[index]!;
+      const legal =
+        slot < layer.slotCount &&
+        layer.unitBySlot[slot] !== NO_SLOT &&
+        layer.pinned[slot] === 0 &&
+        layer.leased[slot] === 0;
+      assert(legal, `policy ${this.#policy.name} chose slot ${slot}, which is empty, pinned or leased`);
+      this.giveBack(layer, slot);
+      this.evictCount++;
+    }
+  }
+
+  protected takeSlot(layer: LayerState): number {
+    return this.#freeSlots[layer.layerIndex]![layer.slotCount - layer.usedCount - 1]!;
+  }
+
+  protected giveBack(layer: LayerState, slot: number): void {
+    this.#freeSlots[layer.layerIndex]![layer.slotCount - layer.usedCount] = slot;
+    layer.clear(slot);
+  }
+}
+
+/**
+ * A slot map whose victims are chosen by `policy`; nothing ever moves. A policy that chooses an empty, pinned or leased
+ * slot is a programmer's error and stops the acquire with an assertion.
+ */
+export function slotMapCacheWith(policy: ResidencyPolicy): CachePart {
+  const name = policy === windowPolicy ? "slot-map" : `slot-map:${policy.name}`;
+  return { name, create: (options: CacheOptions): NeuronCache => new SlotMapCache(options, policy, name) };
+}
+
+/**
+ * A slot map with {@link windowPolicy}: nothing ever moves (`moveRecord` is not called), and units that left the window stay
+ * until their slot is needed. `create` throws CACHE_RANGE for sizes that make no sense.
+ */
+export const slotMapCache: CachePart = slotMapCacheWith(windowPolicy);
