@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
 import { basename, join, resolve } from "node:path";
-import { chooseDtype, hashCheckpoint, isBundle, openCheckpoint, writeBundle } from "@flashlm/bundler";
-import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { fileURLToPath } from "node:url";
+import { chooseDtype, hashCheckpoint, isBundle, openCheckpoint } from "@flashlm/bundler";
+import { ERROR_CODES, type ErrorCode, FlashlmError, type WeightDtype } from "@flashlm/contracts";
 import { flashlmHome } from "./home.js";
-import { createProgress } from "./progress.js";
 
 interface HashIndex {
   [path: string]: { readonly sizeBytes: number; readonly modifiedMs: number; readonly hash: string };
@@ -36,14 +37,25 @@ export async function resolveBundle(model: string | undefined, dtype: WeightDtyp
     const chosen = dtype ?? chooseDtype(checkpoint).dtype;
     const outPath = join(flashlmHome(), "bundles", `${safeName(checkpoint.name)}-${contentHash.slice(0, 16)}-${chosen}`);
     if (isBundle(outPath)) return outPath;
-    const progress = createProgress(!quiet);
     if (!quiet) process.stderr.write(`bundling ${basename(path)} as ${chosen} (first use; kept in ${outPath})\n`);
-    await writeBundle(checkpoint, { outPath, dtype: chosen, contentHash, onProgress: (event) => progress.update("bundling", event.doneShare) });
-    progress.end();
+    bundleInChild(path, outPath, chosen, quiet);
     return outPath;
   } finally {
     checkpoint.close();
   }
+}
+
+/** A process of its own makes the bundle, so that what it needed does not count in the run that follows. */
+function bundleInChild(path: string, outPath: string, dtype: WeightDtype, quiet: boolean): void {
+  const program = fileURLToPath(new URL("../bin/flashlm.cjs", import.meta.url));
+  const { status, stderr, signal } = spawnSync(process.execPath, [program, "bundle", path, "--out", outPath, "--dtype", dtype], {
+    stdio: ["ignore", "ignore", quiet ? "pipe" : "inherit"],
+    encoding: "utf8",
+  });
+  if (status === 0 && isBundle(outPath)) return;
+  const said = /flashlm: (.*) \[([A-Z_]+)\]\s*$/.exec(stderr ?? "");
+  const code = (ERROR_CODES as readonly string[]).includes(said?.[2] ?? "") ? (said?.[2] as ErrorCode) : "BUNDLE_WRITE";
+  throw new FlashlmError(code, said?.[1] ?? `Expected a bundle of ${path} but making it ended with ${signal ?? `exit code ${status}`}; it goes on from there next time.`, { path });
 }
 
 function safeName(name: string): string {

@@ -68,7 +68,11 @@ export interface BundleManifest {
   readonly record: RecordLayout;
   readonly layers: readonly BundleLayer[];
   readonly tensors: readonly BundleTensor[];
-  readonly source: { readonly format: "gguf" | "huggingface"; readonly name: string; readonly contentHash: string };
+  readonly source: {
+    readonly format: "gguf" | "huggingface";
+    readonly name: string;
+    readonly contentHash: string;
+  };
   readonly calibration: BundleCalibration | null;
 }
 

@@ -137,7 +137,11 @@ export class WantedReads {
   }
 
   /** Appends one record; returns its index. */
-  push(offsetBytes: ByteOffset, lengthBytes: ByteCount, targetOffsetBytes: ByteOffset = TARGET_ANYWHERE): number {
+  push(
+    offsetBytes: ByteOffset,
+    lengthBytes: ByteCount,
+    targetOffsetBytes: ByteOffset = TARGET_ANYWHERE,
+  ): number {
     const index = this.count++;
     this.offsetBytes[index] = offsetBytes;
     this.lengthBytes[index] = lengthBytes;

@@ -31,35 +31,139 @@ export type VectorRef = WeightRef["base"];
  */
 export type KernelOp =
   /** target[t] = table row `rowIds[t]`; rowIds u32 `[T]`. */
-  | { readonly op: "gatherRows"; readonly tokenCount: WordRef; readonly table: WeightRef; readonly rowIds: MemoryHandle; readonly target: MemoryHandle }
+  | {
+      readonly op: "gatherRows";
+      readonly tokenCount: WordRef;
+      readonly table: WeightRef;
+      readonly rowIds: MemoryHandle;
+      readonly target: MemoryHandle;
+    }
   /** Per row of `dim` over T * rowsPerToken rows. rms: x / sqrt(mean(x^2) + epsilon) * weight. layer: (x - mean) / sqrt(var + epsilon) * weight + bias. May run in place. */
-  | { readonly op: "norm"; readonly kind: "rms" | "layer"; readonly tokenCount: WordRef; readonly rowsPerToken: number; readonly dim: number; readonly epsilon: number; readonly source: MemoryHandle; readonly target: MemoryHandle; readonly weight: VectorRef; readonly bias?: VectorRef }
+  | {
+      readonly op: "norm";
+      readonly kind: "rms" | "layer";
+      readonly tokenCount: WordRef;
+      readonly rowsPerToken: number;
+      readonly dim: number;
+      readonly epsilon: number;
+      readonly source: MemoryHandle;
+      readonly target: MemoryHandle;
+      readonly weight: VectorRef;
+      readonly bias?: VectorRef;
+    }
   /** target[t, r] (+)= dot(weight[r], source[t]) + bias[r]; source `[T, columnCount]`, target `[T, rowCount]`; `accumulate` adds to what target holds (residual). */
-  | { readonly op: "matmul"; readonly tokenCount: WordRef; readonly weight: WeightRef; readonly source: MemoryHandle; readonly target: MemoryHandle; readonly bias?: VectorRef; readonly accumulate: boolean }
+  | {
+      readonly op: "matmul";
+      readonly tokenCount: WordRef;
+      readonly weight: WeightRef;
+      readonly source: MemoryHandle;
+      readonly target: MemoryHandle;
+      readonly bias?: VectorRef;
+      readonly accumulate: boolean;
+    }
   /** Rotates the first rotaryDim of each head of `[T, headCount, headDim]` in place, pairing i with i + rotaryDim/2. `table` f32 `[contextLength, rotaryDim]`: cosines of position p then its sines. Token t stands at position + t. */
-  | { readonly op: "rope"; readonly tokenCount: WordRef; readonly position: WordRef; readonly vector: MemoryHandle; readonly headCount: number; readonly headDim: number; readonly rotaryDim: number; readonly table: MemoryHandle }
+  | {
+      readonly op: "rope";
+      readonly tokenCount: WordRef;
+      readonly position: WordRef;
+      readonly vector: MemoryHandle;
+      readonly headCount: number;
+      readonly headDim: number;
+      readonly rotaryDim: number;
+      readonly table: MemoryHandle;
+    }
   /** keyCache[(position + t) mod capacity] = keys[t], and values likewise; caches f32 `[capacityTokens, keyValueDim]`. */
-  | { readonly op: "storeKeyValue"; readonly tokenCount: WordRef; readonly position: WordRef; readonly keys: MemoryHandle; readonly values: MemoryHandle; readonly keyCache: MemoryHandle; readonly valueCache: MemoryHandle; readonly keyValueDim: number; readonly capacityTokens: number }
+  | {
+      readonly op: "storeKeyValue";
+      readonly tokenCount: WordRef;
+      readonly position: WordRef;
+      readonly keys: MemoryHandle;
+      readonly values: MemoryHandle;
+      readonly keyCache: MemoryHandle;
+      readonly valueCache: MemoryHandle;
+      readonly keyValueDim: number;
+      readonly capacityTokens: number;
+    }
   /**
    * Causal grouped-query attention: token t sees positions max(0, p - window + 1) .. p with p = position + t; position q is at row q mod capacity.
    * Query and target `[T, headCount, headDim]`. Scores, softmax (subtract the maximum) and the weighted sum run in ascending position.
    */
-  | { readonly op: "attention"; readonly tokenCount: WordRef; readonly position: WordRef; readonly query: MemoryHandle; readonly keyCache: MemoryHandle; readonly valueCache: MemoryHandle; readonly target: MemoryHandle; readonly headCount: number; readonly keyValueHeadCount: number; readonly headDim: number; readonly scale: number; readonly window: number | null; readonly capacityTokens: number }
+  | {
+      readonly op: "attention";
+      readonly tokenCount: WordRef;
+      readonly position: WordRef;
+      readonly query: MemoryHandle;
+      readonly keyCache: MemoryHandle;
+      readonly valueCache: MemoryHandle;
+      readonly target: MemoryHandle;
+      readonly headCount: number;
+      readonly keyValueHeadCount: number;
+      readonly headDim: number;
+      readonly scale: number;
+      readonly window: number | null;
+      readonly capacityTokens: number;
+    }
   /**
    * For k in [orderBegin, orderEnd) and p = order[k]: activation[t, p] = act(gate_p . source[t]) * up_p . source[t] (gated; upActivation applied to the up dot), or act(up_p . source[t] + bias) (plain).
    * The record of position p is at addresses[p] (u32, ADDRESS_UNIT_BYTES). `activation` f32 `[T, activationStride]`. Where `mask` is given (u8 `[T, maskStride]`, by neuron id, neuron id of p = ids[p]) a zero makes the result 0.
    * Biases (f32 `[neuronCount]`) are found by ids[p].
    */
-  | { readonly op: "ffnActivations"; readonly tokenCount: WordRef; readonly layout: RecordLayout; readonly activationFn: FfnActivation; readonly upActivation: "none" | "relu"; readonly addresses: MemoryHandle; readonly ids: MemoryHandle; readonly order: MemoryHandle; readonly orderBegin: WordRef; readonly orderEnd: WordRef; readonly source: MemoryHandle; readonly activation: MemoryHandle; readonly activationStride: number; readonly mask?: { readonly base: MemoryHandle; readonly stride: number }; readonly gateBias?: VectorRef; readonly upBias?: VectorRef }
+  | {
+      readonly op: "ffnActivations";
+      readonly tokenCount: WordRef;
+      readonly layout: RecordLayout;
+      readonly activationFn: FfnActivation;
+      readonly upActivation: "none" | "relu";
+      readonly addresses: MemoryHandle;
+      readonly ids: MemoryHandle;
+      readonly order: MemoryHandle;
+      readonly orderBegin: WordRef;
+      readonly orderEnd: WordRef;
+      readonly source: MemoryHandle;
+      readonly activation: MemoryHandle;
+      readonly activationStride: number;
+      readonly mask?: { readonly base: MemoryHandle; readonly stride: number };
+      readonly gateBias?: VectorRef;
+      readonly upBias?: VectorRef;
+    }
   /** target[t] += activation[t, p] * down_p for p = 0 .. positionCount-1 in ascending order, skipping activations that are exactly 0; then + bias once if given. */
-  | { readonly op: "ffnDown"; readonly tokenCount: WordRef; readonly layout: RecordLayout; readonly addresses: MemoryHandle; readonly positionCount: WordRef; readonly activation: MemoryHandle; readonly activationStride: number; readonly target: MemoryHandle; readonly bias?: VectorRef }
+  | {
+      readonly op: "ffnDown";
+      readonly tokenCount: WordRef;
+      readonly layout: RecordLayout;
+      readonly addresses: MemoryHandle;
+      readonly positionCount: WordRef;
+      readonly activation: MemoryHandle;
+      readonly activationStride: number;
+      readonly target: MemoryHandle;
+      readonly bias?: VectorRef;
+    }
   /**
    * scores[t, n] = |act(gate_n . source[t]) * up_n . source[t]| * downNorm_n (kind "contribution"), or the value act(gate_n . source[t]) (kind "gate"; up and downNorm absent),
    * or act(gate) * act_up(up) (kind "product", downNorm absent). scores f32 `[T, rowCount]`.
    */
-  | { readonly op: "neuronScores"; readonly kind: "contribution" | "gate" | "product"; readonly tokenCount: WordRef; readonly gate: WeightRef; readonly up?: WeightRef; readonly downNorm?: VectorRef; readonly activationFn: FfnActivation; readonly upActivation: "none" | "relu"; readonly source: MemoryHandle; readonly scores: MemoryHandle }
+  | {
+      readonly op: "neuronScores";
+      readonly kind: "contribution" | "gate" | "product";
+      readonly tokenCount: WordRef;
+      readonly gate: WeightRef;
+      readonly up?: WeightRef;
+      readonly downNorm?: VectorRef;
+      readonly activationFn: FfnActivation;
+      readonly upActivation: "none" | "relu";
+      readonly source: MemoryHandle;
+      readonly scores: MemoryHandle;
+    }
   /** checksums[i] = CRC32C of the `lengthBytes` at addresses[order[i]], i in [orderBegin, orderEnd). */
-  | { readonly op: "crc32c"; readonly addresses: MemoryHandle; readonly order: MemoryHandle; readonly orderBegin: WordRef; readonly orderEnd: WordRef; readonly lengthBytes: ByteCount; readonly checksums: MemoryHandle };
+  | {
+      readonly op: "crc32c";
+      readonly addresses: MemoryHandle;
+      readonly order: MemoryHandle;
+      readonly orderBegin: WordRef;
+      readonly orderEnd: WordRef;
+      readonly lengthBytes: ByteCount;
+      readonly checksums: MemoryHandle;
+    };
 
 /** Name of an op. */
 export type KernelOpName = KernelOp["op"];

@@ -1,5 +1,14 @@
 /** Every counter of flashlm. Names end in their unit. */
-export const METRIC_NAMES = ["flash.read_bytes", "flash.wait_ms", "cache.hit_count", "cache.miss_count", "cache.manage_ms", "compute.ms", "decode.token_count", "decode.token_ms"] as const;
+export const METRIC_NAMES = [
+  "flash.read_bytes",
+  "flash.wait_ms",
+  "cache.hit_count",
+  "cache.miss_count",
+  "cache.manage_ms",
+  "compute.ms",
+  "decode.token_count",
+  "decode.token_ms",
+] as const;
 
 /** One of {@link METRIC_NAMES}. */
 export type MetricName = (typeof METRIC_NAMES)[number];

@@ -14,8 +14,21 @@ export interface FfnActivation {
 export type RopeScaling =
   | { readonly kind: "none" }
   | { readonly kind: "linear"; readonly factor: number }
-  | { readonly kind: "llama3"; readonly factor: number; readonly lowFrequencyFactor: number; readonly highFrequencyFactor: number; readonly originalContextLength: number }
-  | { readonly kind: "yarn"; readonly factor: number; readonly betaFast: number; readonly betaSlow: number; readonly attentionFactor: number; readonly originalContextLength: number };
+  | {
+      readonly kind: "llama3";
+      readonly factor: number;
+      readonly lowFrequencyFactor: number;
+      readonly highFrequencyFactor: number;
+      readonly originalContextLength: number;
+    }
+  | {
+      readonly kind: "yarn";
+      readonly factor: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      readonly attentionFactor: number;
+      readonly originalContextLength: number;
+    };
 
 /**
  * What the runtime needs to know of a model, in one vocabulary whatever the checkpoint called it.
@@ -40,7 +53,12 @@ export interface ModelConfig {
     readonly queryKeyValueBias: boolean;
     readonly outputBias: boolean;
   };
-  readonly rope: { readonly theta: number; readonly rotaryDim: number; readonly scaling: RopeScaling; readonly contextFactors: readonly number[] | null };
+  readonly rope: {
+    readonly theta: number;
+    readonly rotaryDim: number;
+    readonly scaling: RopeScaling;
+    readonly contextFactors: readonly number[] | null;
+  };
   readonly ffn: {
     readonly kind: "gated" | "plain";
     readonly neuronCount: number;
@@ -51,7 +69,11 @@ export interface ModelConfig {
   };
   readonly norm: { readonly kind: "rms" | "layer"; readonly epsilon: number };
   readonly tiedEmbeddings: boolean;
-  readonly tokens: { readonly bos: TokenId | null; readonly eos: readonly TokenId[]; readonly addBos: boolean };
+  readonly tokens: {
+    readonly bos: TokenId | null;
+    readonly eos: readonly TokenId[];
+    readonly addBos: boolean;
+  };
 }
 
 /** True when an activation is exactly zero for part of its inputs, so that skipping is lossless. */

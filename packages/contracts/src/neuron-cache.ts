@@ -61,7 +61,11 @@ export interface NeuronCache {
 export interface CacheOptions {
   readonly unit: "neuron" | "expert";
   /** Per layer: how many units exist, how many have a slot, and how many of the first (hottest) ids are pinned once loaded (at most slotCount). */
-  readonly layers: readonly { readonly unitCount: number; readonly slotCount: number; readonly pinnedCount: number }[];
+  readonly layers: readonly {
+    readonly unitCount: number;
+    readonly slotCount: number;
+    readonly pinnedCount: number;
+  }[];
   /** Tokens, the current one included, whose units are kept (paper section 3.1: the sliding window). */
   readonly windowTokens: number;
   /** Copies a record between slots of a layer; needed by caches that move rows. */

@@ -64,7 +64,10 @@ export interface TokenGenerator {
   /** Runs the prompt and yields tokens. Leaving the loop stops the work. @throws ENGINE_CONTEXT_FULL, ENGINE_BUSY, FLASH_*, BUNDLE_CHECKSUM. */
   generate(promptTokens: readonly TokenId[], options: GenerateOptions): AsyncIterable<TokenEvent>;
   /** Logits f32 `[tokens.length, vocabularySize]` for a fresh sequence, handed over in chunks of rows: the callback borrows each. */
-  evaluate(tokens: readonly TokenId[], onLogits: (rows: Float32Array, firstRow: number) => void): Promise<void>;
+  evaluate(
+    tokens: readonly TokenId[],
+    onLogits: (rows: Float32Array, firstRow: number) => void,
+  ): Promise<void>;
   /** Negative log-likelihood of each token given those before it, in nats, `[tokens.length]`; the first, which nothing precedes, is 0. */
   score(tokens: readonly TokenId[]): Promise<Float64Array>;
   /** Sums so far; may be called at any time. */

@@ -20,7 +20,12 @@ import { type MemoryPlan, planMemory } from "./memory-plan.js";
 
 /** Draws the next token from logits. The runtime's own is `createSampler`; another may be given. */
 export interface TokenSampler {
-  /** @param logits - f32 `[vocabularySize]`, borrowed; may be overwritten. */
+  /**
+   * The next token.
+   *
+   * @param logits - f32 `[vocabularySize]`, borrowed; may be overwritten.
+   * @param recentTokens - the last tokens of the sequence, oldest first.
+   */
   next(logits: Float32Array, recentTokens: readonly number[]): TokenId;
 }
 
@@ -29,12 +34,15 @@ export interface EngineParts {
   readonly bundle: BundleIndex;
   /** Opens the bundle's files, in order. The engine closes the reader. */
   openReader(paths: readonly string[]): Promise<FlashReader>;
+  /** Plans requests for a reader with that alignment: at most `gapBytesMax` read in vain between two records, at most `readBytesMax` at once. */
   createPlanner(options: { readonly alignmentBytes: number; readonly gapBytesMax: number; readonly readBytesMax: number }): ReadPlanner;
+  /** Makes the kernels with their arena; called once. The engine closes them. @throws KERNEL_*. */
   createKernels(options: KernelSetOptions): Promise<KernelSet>;
   /** Bytes a kernel set needs beyond what is allocated in it. */
   readonly kernelOverheadBytes: number;
   readonly cache: CachePart;
   readonly predictor: PredictorPart;
+  /** Makes the sampler of one generation. @throws ENGINE_OPTION for options out of range. */
   createSampler(options: SamplingOptions, vocabularySize: number): TokenSampler;
 }
 

@@ -6,6 +6,7 @@ import {
   type MemoryHandle,
   type PendingReads,
   ReadPlan,
+  type VectorRef,
 } from "@flashlm/contracts";
 import { BLOCK_ALIGNMENT_BYTES, type MemoryPlan } from "./memory-plan.js";
 import type { RunState } from "./run-state.js";
@@ -20,11 +21,13 @@ export interface Flight {
   readonly ids: Uint32Array;
   readonly order: Uint32Array;
   readonly checksums: Uint32Array;
-  /** Words: orderBegin, orderEnd, positionCount. */
+  /** Words: orderBegin, orderEnd, positionCount, unused, then the addresses of the layer's gate, up and down biases. */
   readonly words: Uint32Array;
   readonly activations: KernelProgram;
   readonly maskedActivations: KernelProgram;
   readonly down: KernelProgram;
+  /** For a layer's last chunk: adds the bias of the down projection where the model has one. */
+  readonly lastDown: KernelProgram;
   readonly verify: KernelProgram;
   readonly plan: ReadPlan;
   /** Per wanted read: position in the chunk, and the slot's offset or TARGET_ANYWHERE. */
@@ -37,7 +40,10 @@ export interface Flight {
   pending: PendingReads | null;
 }
 
-/** Allocates a flight and compiles its programs. FFN biases are added by programs of their own layer, so they are not here. */
+/** Index in `Flight.words` of the first bias address. */
+export const BIAS_WORD_INDEX = 4;
+
+/** Allocates a flight and compiles its programs, which serve every layer: biases are found through the flight's words. */
 export function createFlight(bundle: BundleIndex, plan: MemoryPlan, kernels: KernelSet, state: RunState): Flight {
   const { model, record } = bundle.manifest;
   const neuronCount = model.ffn.neuronCount;
@@ -47,15 +53,19 @@ export function createFlight(bundle: BundleIndex, plan: MemoryPlan, kernels: Ker
   const ids = list();
   const order = list();
   const checksums = list();
-  const words = memory.allocate(16, 16);
+  const words = memory.allocate(32, 16);
   const word = (index: number): MemoryHandle => ({ arenaId: words.arenaId, offsetBytes: words.offsetBytes + 4 * index });
   const range = { order, orderBegin: word(0), orderEnd: word(1) };
   const tokenCount = state.tokenCountWord;
   const activation = { activation: state.activation, activationStride: neuronCount };
+  const bias = (index: number): VectorRef => ({ addressWord: word(BIAS_WORD_INDEX + index), offsetBytes: 0 });
+  const gateBias = model.ffn.bias && model.ffn.kind === "gated" ? { gateBias: bias(0) } : {};
+  const upBias = model.ffn.bias ? { upBias: bias(1) } : {};
   const activations: KernelOp = {
     op: "ffnActivations", tokenCount, layout: record, activationFn: model.ffn.activation, upActivation: model.ffn.upActivation,
-    addresses, ids, ...range, source: state.normed, ...activation,
+    addresses, ids, ...range, source: state.normed, ...activation, ...gateBias, ...upBias,
   };
+  const down: KernelOp = { op: "ffnDown", tokenCount, layout: record, addresses, positionCount: word(2), ...activation, target: state.hidden };
   const mask = { base: state.mask.base, stride: neuronCount };
   return {
     staging: memory.allocate(plan.flightBytes, BLOCK_ALIGNMENT_BYTES),
@@ -63,10 +73,11 @@ export function createFlight(bundle: BundleIndex, plan: MemoryPlan, kernels: Ker
     ids: memory.words(ids, neuronCount),
     order: memory.words(order, neuronCount),
     checksums: memory.words(checksums, neuronCount),
-    words: memory.words(words, 4),
+    words: memory.words(words, 8),
     activations: kernels.compile([activations]),
     maskedActivations: kernels.compile([{ ...activations, mask }]),
-    down: kernels.compile([{ op: "ffnDown", tokenCount, layout: record, addresses, positionCount: word(2), ...activation, target: state.hidden }]),
+    down: kernels.compile([down]),
+    lastDown: kernels.compile([model.ffn.bias ? { ...down, bias: bias(2) } : down]),
     verify: kernels.compile([{ op: "crc32c", addresses, ...range, lengthBytes: record.strideBytes, checksums }]),
     plan: new ReadPlan(neuronCount),
     wantedPosition: new Uint32Array(neuronCount),

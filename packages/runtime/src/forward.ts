@@ -1,5 +1,5 @@
 import type { BundleIndex, KernelProgram, KernelSet, SparsityPredictor } from "@flashlm/contracts";
-import type { Flight } from "./flight.js";
+import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
 import type { RecordStream } from "./record-stream.js";
 import type { Residency } from "./residency.js";
 import type { RunState } from "./run-state.js";
@@ -44,7 +44,7 @@ export class ForwardPass {
 
   /** @param position - index in the sequence of the first token. */
   async run(tokens: ArrayLike<number>, tokenCount: number, position: number): Promise<void> {
-    const { state, residency, attentionPrograms, embed, kernels, dense } = this.#parts;
+    const { bundle, state, residency, attentionPrograms, embed, kernels, dense } = this.#parts;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
     residency.pump();
@@ -56,8 +56,10 @@ export class ForwardPass {
       await residency.need(`attention.${layerIndex}`);
       const attending = kernels.run(attentionPrograms[layerIndex]!);
       if (attending) await attending;
-      residency.done(`attention.${layerIndex}`);
+      const biased = bundle.manifest.model.ffn.bias;
+      if (!biased) residency.done(`attention.${layerIndex}`);
       await this.#feedForward(layerIndex, tokenCount);
+      if (biased) residency.done(`attention.${layerIndex}`);
     }
     if (tokenCount === 1) this.#parts.advanceToken();
     if (dense) this.#readAhead(-1);
@@ -74,13 +76,24 @@ export class ForwardPass {
       if (!flight) break;
       last = flight.last;
       flight.words[2] = flight.count;
+      this.#pointAtBiases(flight);
       await this.#activate(flight, 0, flight.hitCount, tokenCount);
       await records.land(flight);
       await this.#activate(flight, flight.hitCount, flight.count, tokenCount);
       this.#parts.onActivations?.(flight, tokenCount);
-      const projecting = kernels.run(flight.down);
+      const projecting = kernels.run(last ? flight.lastDown : flight.down);
       if (projecting) await projecting;
       records.finish(flight);
+    }
+  }
+
+  /** Biases are resident with the layer's attention, whose place may change from token to token. */
+  #pointAtBiases(flight: Flight): void {
+    const { bundle, residency } = this.#parts;
+    if (!bundle.manifest.model.ffn.bias) return;
+    for (const [index, part] of ["gate", "up", "down"].entries()) {
+      const name = `layers.${flight.layerIndex}.ffn.${part}.bias`;
+      if (bundle.hasTensor(name)) flight.words[BIAS_WORD_INDEX + index] = residency.address(`attention.${flight.layerIndex}`, bundle.tensor(name));
     }
   }
 

@@ -84,6 +84,12 @@ export class Residency {
     };
   }
 
+  /** Address of a tensor of a block that is in memory, in units of ADDRESS_UNIT_BYTES. */
+  address(name: string, tensor: BundleTensor): number {
+    const block = this.#blocks.get(name)!;
+    return block.address[0]! + (tensor.offsetBytes - block.extent.offsetBytes) / ADDRESS_UNIT_BYTES;
+  }
+
   /** Starts reading the next streamed blocks as far as buffers are free. Never blocks. */
   pump(): void {
     while (this.#streamed.length > 0 && this.#flights.length + this.#inUse < this.#buffers.length) {

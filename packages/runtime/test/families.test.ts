@@ -1,8 +1,15 @@
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BundleIndex } from "@flashlm/contracts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bundleInto, engineOf, greedy, largestDifference, logitsOf } from "./support/engines.js";
-import { type Expected, fixture, legacyCheckpoint, readJson, readTensor, temporaryFolder } from "./support/fixtures.js";
+import {
+  type Expected,
+  fixture,
+  legacyCheckpoint,
+  readJson,
+  readTensor,
+  temporaryFolder,
+} from "./support/fixtures.js";
 
 /** f32 sums in another order than the reference's; largest logits are about 10. */
 const LOGIT_TOLERANCE = 1e-4;
@@ -16,7 +23,11 @@ for (const family of FAMILIES) {
       const folder = temporaryFolder();
       let bundle: BundleIndex;
       beforeAll(async () => {
-        bundle = await bundleInto(form === "new" ? path! : legacyCheckpoint(path!, folder.path), folder.path, "f32");
+        bundle = await bundleInto(
+          form === "new" ? path! : legacyCheckpoint(path!, folder.path),
+          folder.path,
+          "f32",
+        );
       });
       afterAll(folder.dispose);
 
@@ -28,9 +39,16 @@ for (const family of FAMILIES) {
           const engine = await engineOf(bundle, { kernels });
           try {
             const sequence = [...expected.prompt, ...expected.greedy];
-            expect(largestDifference(await logitsOf(engine, sequence, vocabularySize), readTensor(tensors, "logits").data as Float32Array)).toBeLessThan(LOGIT_TOLERANCE);
+            expect(
+              largestDifference(
+                await logitsOf(engine, sequence, vocabularySize),
+                readTensor(tensors, "logits").data as Float32Array,
+              ),
+            ).toBeLessThan(LOGIT_TOLERANCE);
             const probe = await logitsOf(engine, expected.probe, vocabularySize);
-            expect(largestDifference(probe, readTensor(tensors, "probe_logits").data as Float32Array)).toBeLessThan(LOGIT_TOLERANCE);
+            expect(
+              largestDifference(probe, readTensor(tensors, "probe_logits").data as Float32Array),
+            ).toBeLessThan(LOGIT_TOLERANCE);
             expect(await greedy(engine, expected.prompt, 128)).toEqual(expected.greedy);
           } finally {
             await engine.close();

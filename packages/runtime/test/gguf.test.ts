@@ -1,11 +1,27 @@
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BundleIndex } from "@flashlm/contracts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bundleInto, engineOf, greedy, largestDifference, logitsOf } from "./support/engines.js";
 import { type Expected, fixture, readJson, readTensor, temporaryFolder } from "./support/fixtures.js";
 
 const LOGIT_TOLERANCE = 1e-4;
-const TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS"];
+const TYPES = [
+  "F32",
+  "F16",
+  "BF16",
+  "Q8_0",
+  "Q4_0",
+  "Q4_1",
+  "Q5_0",
+  "Q5_1",
+  "Q2_K",
+  "Q3_K_M",
+  "Q4_K_M",
+  "Q5_K_M",
+  "Q6_K",
+  "IQ4_NL",
+  "IQ4_XS",
+];
 
 for (const type of TYPES) {
   const path = fixture(`gguf/types-${type}.gguf`);
@@ -24,7 +40,9 @@ for (const type of TYPES) {
         const engine = await engineOf(bundle, { kernels });
         try {
           const logits = await logitsOf(engine, tokens, bundle.manifest.model.vocabularySize);
-          expect(largestDifference(logits, readTensor(tensors, `logits.${type}`).data as Float32Array)).toBeLessThan(LOGIT_TOLERANCE);
+          expect(
+            largestDifference(logits, readTensor(tensors, `logits.${type}`).data as Float32Array),
+          ).toBeLessThan(LOGIT_TOLERANCE);
         } finally {
           await engine.close();
         }

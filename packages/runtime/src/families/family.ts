@@ -20,5 +20,6 @@ export interface LayerContext {
  */
 export interface ModelFamily {
   readonly name: string;
+  /** Ops of one layer from the residual stream to the FFN's input, in the order they run. @throws BUNDLE_UNKNOWN_TENSOR. */
   attention(context: LayerContext): KernelOp[];
 }

@@ -42,8 +42,22 @@ async function serve(generator: TokenGenerator, request: HostRequest, send: (rep
   }
 }
 
-/** A word shared between threads: the client sets it, the engine looks at it between layers. */
-export function stopSignal(shared: SharedArrayBuffer): { set(): void; clear(): void; isSet(): boolean } {
+/** A request to stop that two threads share. */
+export interface StopSignal {
+  /** Asks the engine to stop. */
+  set(): void;
+  /** Takes the request back; done before each piece of work. */
+  clear(): void;
+  /** Whether the engine is asked to stop. */
+  isSet(): boolean;
+}
+
+/**
+ * A word shared between threads: the client sets it, the engine looks at it between layers.
+ *
+ * @param shared - at least 4 bytes; its first word is used, 1 means stop.
+ */
+export function stopSignal(shared: SharedArrayBuffer): StopSignal {
   const word = new Int32Array(shared, 0, 1);
   return {
     set: () => void Atomics.store(word, 0, 1),

@@ -4,8 +4,8 @@ import type { BundleIndex, CachePart, TokenGenerator, WeightDtype } from "@flash
 import { createMemoryReader, createNodeReader, createReadPlanner } from "@flashlm/flash-io";
 import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
-import { slotMapCache } from "@flashlm/window-cache";
 import { createEngine, createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
+import { slotMapCache } from "@flashlm/window-cache";
 
 /** A mix of parts; what is left out is the default one. */
 export interface Mix {
@@ -20,7 +20,11 @@ export interface Mix {
 }
 
 /** Bundles a checkpoint into a folder and opens it. */
-export async function bundleInto(checkpointPath: string, folder: string, dtype: WeightDtype): Promise<BundleIndex> {
+export async function bundleInto(
+  checkpointPath: string,
+  folder: string,
+  dtype: WeightDtype,
+): Promise<BundleIndex> {
   const checkpoint = await openCheckpoint(checkpointPath);
   const outPath = join(folder, `bundle-${dtype}`);
   try {
@@ -48,21 +52,36 @@ export function partsOf(bundle: BundleIndex, mix: Mix): EngineParts {
 
 /** Makes an engine on this thread. The caller closes it. */
 export function engineOf(bundle: BundleIndex, mix: Mix): Promise<TokenGenerator> {
-  const memoryBytes = mix.share === undefined ? Number.POSITIVE_INFINITY : Math.floor(mix.share * bundle.weightBytes);
-  return createEngine(partsOf(bundle, mix), { memoryBytes, contextLength: 256, threadCount: 2, ...mix.options });
+  const memoryBytes =
+    mix.share === undefined ? Number.POSITIVE_INFINITY : Math.floor(mix.share * bundle.weightBytes);
+  return createEngine(partsOf(bundle, mix), {
+    memoryBytes,
+    contextLength: 256,
+    threadCount: 2,
+    ...mix.options,
+  });
 }
 
 const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
 
 /** Greedy continuation of a prompt; the end token does not stop it. */
-export async function greedy(engine: TokenGenerator, prompt: readonly number[], count: number): Promise<number[]> {
+export async function greedy(
+  engine: TokenGenerator,
+  prompt: readonly number[],
+  count: number,
+): Promise<number[]> {
   const tokens: number[] = [];
-  for await (const event of engine.generate(prompt, { maxTokens: count, sampling: GREEDY, stopTokens: [] })) tokens.push(event.tokenId);
+  for await (const event of engine.generate(prompt, { maxTokens: count, sampling: GREEDY, stopTokens: [] }))
+    tokens.push(event.tokenId);
   return tokens;
 }
 
 /** All logits of a sequence. */
-export async function logitsOf(engine: TokenGenerator, tokens: readonly number[], vocabularySize: number): Promise<Float32Array> {
+export async function logitsOf(
+  engine: TokenGenerator,
+  tokens: readonly number[],
+  vocabularySize: number,
+): Promise<Float32Array> {
   const all = new Float32Array(tokens.length * vocabularySize);
   await engine.evaluate(tokens, (rows, firstRow) => all.set(rows, firstRow * vocabularySize));
   return all;
