@@ -39,7 +39,8 @@ export async function flashlmJson(args) {
     .split("\n")
     .filter((candidate) => candidate.startsWith("{"))
     .at(-1);
-  if (code !== 0 || line === undefined) throw new Error(`flashlm ${args.join(" ")} ended with ${code}:\n${output.slice(-2000)}`);
+  if (code !== 0 || line === undefined)
+    throw new Error(`flashlm ${args.join(" ")} ended with ${code}:\n${output.slice(-2000)}`);
   return JSON.parse(line);
 }
 

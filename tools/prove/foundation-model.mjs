@@ -1,6 +1,6 @@
-import { compareGreedy } from "../lib/greedy.mjs";
 import { countTests } from "../lib/counts.mjs";
 import { fixture, flashlmJson, hasShared, MODELS, readFixture } from "../lib/flashlm.mjs";
+import { compareGreedy } from "../lib/greedy.mjs";
 import { vitestReport } from "../lib/vitest-report.mjs";
 
 const STEPS = 192;
@@ -8,7 +8,8 @@ const GREEDY = ["--temperature", "0", "--max-tokens", String(STEPS), "--ignore-e
 
 /** Greedy tokens of a prompt. */
 export async function greedyTokens(model, promptTokens, flags) {
-  return (await flashlmJson(["run", model, "--prompt-tokens", promptTokens.join(","), ...GREEDY, ...flags])).tokens;
+  return (await flashlmJson(["run", model, "--prompt-tokens", promptTokens.join(","), ...GREEDY, ...flags]))
+    .tokens;
 }
 
 async function promptsAgree(model, folder, flags) {
@@ -20,18 +21,33 @@ async function promptsAgree(model, folder, flags) {
     if (result.ok) good++;
     if (result.leftAt !== null) partings++;
   }
-  return { ok: good === runs.length, figure: `${good}/${runs.length} prompts (${partings} parted at a close call)` };
+  return {
+    ok: good === runs.length,
+    figure: `${good}/${runs.length} prompts (${partings} parted at a close call)`,
+  };
 }
 
 async function fixturesAgree() {
   if (!hasShared) return { ok: false, figure: "the reference outputs (../shared) are not here" };
-  const files = ["packages/runtime/test/families", "packages/runtime/test/gguf", "packages/runtime/test/tokenizer"];
+  const files = [
+    "packages/runtime/test/families",
+    "packages/runtime/test/gguf",
+    "packages/runtime/test/tokenizer",
+  ];
   const { report, code } = await vitestReport(files);
   const counts = countTests(report, code);
   const dense = await promptsAgree(MODELS.smollm2, "smollm2", ["--dtype", "f32", "--memory", "max"]);
   const student = await promptsAgree(MODELS.student, "smollm2-relu", ["--dtype", "f32", "--memory", "max"]);
-  const oracle = await promptsAgree(MODELS.student, "smollm2-relu", ["--dtype", "f32", "--memory", "max", "--sparsity", "oracle"]);
-  const ok = counts.failed === 0 && counts.skipped === 0 && counts.passed > 0 && dense.ok && student.ok && oracle.ok;
+  const oracle = await promptsAgree(MODELS.student, "smollm2-relu", [
+    "--dtype",
+    "f32",
+    "--memory",
+    "max",
+    "--sparsity",
+    "oracle",
+  ]);
+  const ok =
+    counts.failed === 0 && counts.skipped === 0 && counts.passed > 0 && dense.ok && student.ok && oracle.ok;
   return {
     ok,
     figure: `fixtures ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped; SmolLM2 dense ${dense.figure}; student dense ${student.figure}, oracle ${oracle.figure}`,
@@ -41,7 +57,17 @@ async function fixturesAgree() {
 const TEXTS = ["prose-evaluation.txt", "python-reference-evaluation.txt", "gpl-3.txt"];
 
 async function perplexityOf(text, flags) {
-  return flashlmJson(["perplexity", MODELS.smollm2, "--text", fixture(`text/${text}`), "--window", "512", "--memory", "max", ...flags]);
+  return flashlmJson([
+    "perplexity",
+    MODELS.smollm2,
+    "--text",
+    fixture(`text/${text}`),
+    "--window",
+    "512",
+    "--memory",
+    "max",
+    ...flags,
+  ]);
 }
 
 async function perplexityAgrees() {
@@ -58,10 +84,17 @@ async function perplexityAgrees() {
     }
   }
   for (const text of TEXTS.slice(0, 2)) {
-    const { perplexity, keptShare } = await perplexityOf(text, ["--dtype", "f32", "--sparsity", "shadow:0.6"]);
+    const { perplexity, keptShare } = await perplexityOf(text, [
+      "--dtype",
+      "f32",
+      "--sparsity",
+      "shadow:0.6",
+    ]);
     const change = perplexity / reference[text].perplexity - 1;
     if (change > 0.025 || Math.abs(keptShare - 0.6) > 0.02) ok = false;
-    lines.push(`shadow:0.6 ${text.split("-")[0]} ${(100 * change).toFixed(2)}% at ${keptShare.toFixed(3)} kept`);
+    lines.push(
+      `shadow:0.6 ${text.split("-")[0]} ${(100 * change).toFixed(2)}% at ${keptShare.toFixed(3)} kept`,
+    );
   }
   return { ok, figure: lines.join(", ") };
 }
@@ -87,7 +120,15 @@ async function placementsAgree(model, promptTokens, placements, flags) {
   let same = 0;
   let fewer = true;
   for (const placement of placements) {
-    const { tokens, report } = await flashlmJson(["run", model, "--prompt-tokens", promptTokens.join(","), ...GREEDY, ...placement, ...flags]);
+    const { tokens, report } = await flashlmJson([
+      "run",
+      model,
+      "--prompt-tokens",
+      promptTokens.join(","),
+      ...GREEDY,
+      ...placement,
+      ...flags,
+    ]);
     first ??= tokens;
     if (tokens.length === STEPS && tokens.every((token, index) => token === first[index])) same++;
     fewer &&= report.keptShare < 0.999;
@@ -105,20 +146,63 @@ async function placementNeverMatters() {
   };
   const [run] = readFixture("smollm2/greedy.json").runs;
   for (const dtype of ["f32", "q8_0"]) {
-    await check(`SmolLM2 ${dtype} dense`, MODELS.smollm2, run.promptTokens, PLACEMENTS, ["--dtype", dtype], false);
-    await check(`SmolLM2 ${dtype} shadow:0.6`, MODELS.smollm2, run.promptTokens, PLACEMENTS, ["--dtype", dtype, "--sparsity", "shadow:0.6"], true);
-    await check(`student ${dtype} oracle`, MODELS.student, run.promptTokens, PLACEMENTS, ["--dtype", dtype, "--sparsity", "oracle"], true);
+    await check(
+      `SmolLM2 ${dtype} dense`,
+      MODELS.smollm2,
+      run.promptTokens,
+      PLACEMENTS,
+      ["--dtype", dtype],
+      false,
+    );
+    await check(
+      `SmolLM2 ${dtype} shadow:0.6`,
+      MODELS.smollm2,
+      run.promptTokens,
+      PLACEMENTS,
+      ["--dtype", dtype, "--sparsity", "shadow:0.6"],
+      true,
+    );
+    await check(
+      `student ${dtype} oracle`,
+      MODELS.student,
+      run.promptTokens,
+      PLACEMENTS,
+      ["--dtype", dtype, "--sparsity", "oracle"],
+      true,
+    );
   }
   for (const family of ["llama-relu", "llama-fatrelu", "bamboo"]) {
     const { prompt } = readFixture(`families/${family}/expected.json`);
-    await check(`${family} oracle`, fixture(`families/${family}`), prompt, TINY_PLACEMENTS, ["--dtype", "f32", "--sparsity", "oracle"], true);
+    await check(
+      `${family} oracle`,
+      fixture(`families/${family}`),
+      prompt,
+      TINY_PLACEMENTS,
+      ["--dtype", "f32", "--sparsity", "oracle"],
+      true,
+    );
   }
   return { ok, figure: lines.join(", ") };
 }
 
 /** What the model computes. */
 export const points = [
-  { name: "foundation.2", title: "fixtures, SmolLM2 and its ReLU student agree with the references", heavy: true, run: fixturesAgree },
-  { name: "foundation.3", title: "perplexity against the reference by dtype, and with the shadow predictor", heavy: true, run: perplexityAgrees },
-  { name: "foundation.4", title: "budgets, readers, threads and caches never change a token", heavy: true, run: placementNeverMatters },
+  {
+    name: "foundation.2",
+    title: "fixtures, SmolLM2 and its ReLU student agree with the references",
+    heavy: true,
+    run: fixturesAgree,
+  },
+  {
+    name: "foundation.3",
+    title: "perplexity against the reference by dtype, and with the shadow predictor",
+    heavy: true,
+    run: perplexityAgrees,
+  },
+  {
+    name: "foundation.4",
+    title: "budgets, readers, threads and caches never change a token",
+    heavy: true,
+    run: placementNeverMatters,
+  },
 ];

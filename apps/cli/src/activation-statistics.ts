@@ -1,4 +1,9 @@
-import { type BundleCalibration, type BundleIndex, isExactlySparse, type PredictorPart } from "@flashlm/contracts";
+import {
+  type BundleCalibration,
+  type BundleIndex,
+  isExactlySparse,
+  type PredictorPart,
+} from "@flashlm/contracts";
 import type { Flight } from "@flashlm/runtime";
 
 /** Kept shares that thresholds are written for: 0.05, 0.10 .. 0.95. */
@@ -60,10 +65,18 @@ export class ActivationStatistics {
         const bits = kernels.memory.words(scores, tokenCapacity * neuronCount);
         const programs = manifest.layers.map((_, layerIndex) =>
           hasGates
-            ? kernels.compile([{
-                op: "neuronScores", kind: "gate", tokenCount, gate: context.tensor(`layers.${layerIndex}.exact.gate.weight`),
-                activationFn: manifest.model.ffn.activation, upActivation: "none", source: hidden, scores,
-              }])
+            ? kernels.compile([
+                {
+                  op: "neuronScores",
+                  kind: "gate",
+                  tokenCount,
+                  gate: context.tensor(`layers.${layerIndex}.exact.gate.weight`),
+                  activationFn: manifest.model.ffn.activation,
+                  upActivation: "none",
+                  source: hidden,
+                  scores,
+                },
+              ])
             : null,
         );
         return {
@@ -72,7 +85,8 @@ export class ActivationStatistics {
           scoreProgram: (layerIndex) => programs[layerIndex] ?? null,
           predictInto(layerIndex, count, target) {
             const bins = gates[layerIndex]!;
-            for (let index = 0; index < count * neuronCount; index++) bins[(bits[index]! & 0x7fffffff) >>> BIN_SHIFT]!++;
+            for (let index = 0; index < count * neuronCount; index++)
+              bins[(bits[index]! & 0x7fffffff) >>> BIN_SHIFT]!++;
             target.mask.fill(1, 0, count * neuronCount);
             return count * neuronCount;
           },
@@ -83,10 +97,18 @@ export class ActivationStatistics {
 
   /** The hottest-first order, and the statistics to be written. */
   finish(text: string, tokenCount: number): { order: Uint32Array[]; calibration: BundleCalibration } {
-    const order = this.#heat.map((heat) => Uint32Array.from(heat.keys()).sort((a, b) => heat[b]! - heat[a]! || a - b));
-    const activeShareByLayer = this.#activeCount.map((count, layerIndex) => count / (tokenCount * this.#heat[layerIndex]!.length));
+    const order = this.#heat.map((heat) =>
+      Uint32Array.from(heat.keys()).sort((a, b) => heat[b]! - heat[a]! || a - b),
+    );
+    const activeShareByLayer = this.#activeCount.map(
+      (count, layerIndex) => count / (tokenCount * this.#heat[layerIndex]!.length),
+    );
     const hasGates = this.#gates.some((bins) => bins.some((count) => count > 0));
-    const gateThresholds = Object.fromEntries(hasGates ? SHARES.map((share) => [String(share), this.#gates.map((bins) => quantile(bins, share))]) : []);
+    const gateThresholds = Object.fromEntries(
+      hasGates
+        ? SHARES.map((share) => [String(share), this.#gates.map((bins) => quantile(bins, share))])
+        : [],
+    );
     return { order, calibration: { text, tokenCount, activeShareByLayer, gateThresholds } };
   }
 }

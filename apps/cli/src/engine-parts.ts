@@ -22,7 +22,8 @@ export function composeParts(bundle: BundleIndex, flags: EngineFlags): EnginePar
     bundle,
     openReader: (paths) => (flags.reader === "memory" ? createMemoryReader(paths) : createNodeReader(paths)),
     createPlanner: createReadPlanner,
-    createKernels: (options) => loadKernels({ target: flags.kernels, ...options, memoryBytes: options.memoryBytes }),
+    createKernels: (options) =>
+      loadKernels({ target: flags.kernels, ...options, memoryBytes: options.memoryBytes }),
     kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
     // The slot map moves no bytes (docs/decisions/0003-cache-default.md).
     cache: flags.cache === "compact" ? compactCache : slotMapCache,

@@ -1,5 +1,5 @@
-import { Command } from "commander";
 import { FlashlmError } from "@flashlm/contracts";
+import { Command } from "commander";
 import { addBundle } from "./commands/bundle.js";
 import { addCalibrate } from "./commands/calibrate.js";
 import { addInspect } from "./commands/inspect.js";
@@ -21,7 +21,9 @@ export async function main(args: readonly string[]): Promise<void> {
       process.stderr.write(`flashlm: ${error.message} [${error.code}]\n`);
       process.exitCode = 1;
     } else {
-      process.stderr.write(`flashlm: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+      process.stderr.write(
+        `flashlm: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+      );
       process.exitCode = 2;
     }
   }

@@ -8,7 +8,19 @@ export type MemoryOption =
   | { readonly kind: "max" };
 
 const UNITS: Readonly<Record<string, number>> = {
-  b: 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, k: 1024, m: 1024 ** 2, g: 1024 ** 3, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3, tib: 1024 ** 4, "": 1,
+  b: 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  tb: 1e12,
+  k: 1024,
+  m: 1024 ** 2,
+  g: 1024 ** 3,
+  kib: 1024,
+  mib: 1024 ** 2,
+  gib: 1024 ** 3,
+  tib: 1024 ** 4,
+  "": 1,
 };
 /** Left to the system when the limit is what happens to be available. */
 const RESERVE_BYTES = 512 * 1024 ** 2;
@@ -27,8 +39,13 @@ export function parseMemory(text: string | undefined): MemoryOption {
   const unit = match?.[2] ?? "?";
   if (match && unit === "%" && amount > 0) return { kind: "share", share: amount / 100 };
   const factor = UNITS[unit];
-  if (match && factor !== undefined && amount > 0) return { kind: "bytes", bytes: Math.floor(amount * factor), automatic: false };
-  throw new FlashlmError("ENGINE_OPTION", `Expected --memory to be like 60%, 2GiB, 1500MB or max but received "${text}".`, { memory: text });
+  if (match && factor !== undefined && amount > 0)
+    return { kind: "bytes", bytes: Math.floor(amount * factor), automatic: false };
+  throw new FlashlmError(
+    "ENGINE_OPTION",
+    `Expected --memory to be like 60%, 2GiB, 1500MB or max but received "${text}".`,
+    { memory: text },
+  );
 }
 
 /** A container's limit when there is one, else what is available less a reserve. */

@@ -1,5 +1,5 @@
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chooseDtype, hashCheckpoint, isBundle, openCheckpoint } from "@flashlm/bundler";
@@ -17,7 +17,10 @@ export async function embeddedModelPath(): Promise<string> {
     const { modelPath } = (await import(name)) as { modelPath: string };
     return modelPath;
   } catch {
-    throw new FlashlmError("ENGINE_OPTION", "Expected a model: no model was named and the embedded one is not installed. Name a bundle, a Hugging Face folder or a GGUF file.");
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      "Expected a model: no model was named and the embedded one is not installed. Name a bundle, a Hugging Face folder or a GGUF file.",
+    );
   }
 }
 
@@ -25,19 +28,32 @@ export async function embeddedModelPath(): Promise<string> {
  * The bundle for a MODEL argument: itself if it is one, else one made from the checkpoint and kept in {@link flashlmHome}, keyed by the
  * checkpoint's content and the dtype.
  */
-export async function resolveBundle(model: string | undefined, dtype: WeightDtype | undefined, quiet: boolean): Promise<string> {
+export async function resolveBundle(
+  model: string | undefined,
+  dtype: WeightDtype | undefined,
+  quiet: boolean,
+): Promise<string> {
   const path = resolve(model ?? (await embeddedModelPath()));
   if (!existsSync(path)) {
-    throw new FlashlmError("CHECKPOINT_NOT_FOUND", `Expected a bundle folder, a Hugging Face folder or a GGUF file but ${path} does not exist. Check the path.`, { path });
+    throw new FlashlmError(
+      "CHECKPOINT_NOT_FOUND",
+      `Expected a bundle folder, a Hugging Face folder or a GGUF file but ${path} does not exist. Check the path.`,
+      { path },
+    );
   }
   if (isBundle(path)) return path;
   const checkpoint = await openCheckpoint(path);
   try {
     const contentHash = await contentHashOf(checkpoint.paths);
     const chosen = dtype ?? chooseDtype(checkpoint).dtype;
-    const outPath = join(flashlmHome(), "bundles", `${safeName(checkpoint.name)}-${contentHash.slice(0, 16)}-${chosen}`);
+    const outPath = join(
+      flashlmHome(),
+      "bundles",
+      `${safeName(checkpoint.name)}-${contentHash.slice(0, 16)}-${chosen}`,
+    );
     if (isBundle(outPath)) return outPath;
-    if (!quiet) process.stderr.write(`bundling ${basename(path)} as ${chosen} (first use; kept in ${outPath})\n`);
+    if (!quiet)
+      process.stderr.write(`bundling ${basename(path)} as ${chosen} (first use; kept in ${outPath})\n`);
     bundleInChild(path, outPath, chosen, quiet);
     return outPath;
   } finally {
@@ -48,18 +64,33 @@ export async function resolveBundle(model: string | undefined, dtype: WeightDtyp
 /** A process of its own makes the bundle, so that what it needed does not count in the run that follows. */
 function bundleInChild(path: string, outPath: string, dtype: WeightDtype, quiet: boolean): void {
   const program = fileURLToPath(new URL("../bin/flashlm.cjs", import.meta.url));
-  const { status, stderr, signal } = spawnSync(process.execPath, [program, "bundle", path, "--out", outPath, "--dtype", dtype], {
-    stdio: ["ignore", "ignore", quiet ? "pipe" : "inherit"],
-    encoding: "utf8",
-  });
+  const { status, stderr, signal } = spawnSync(
+    process.execPath,
+    [program, "bundle", path, "--out", outPath, "--dtype", dtype],
+    {
+      stdio: ["ignore", "ignore", quiet ? "pipe" : "inherit"],
+      encoding: "utf8",
+    },
+  );
   if (status === 0 && isBundle(outPath)) return;
   const said = /flashlm: (.*) \[([A-Z_]+)\]\s*$/.exec(stderr ?? "");
-  const code = (ERROR_CODES as readonly string[]).includes(said?.[2] ?? "") ? (said?.[2] as ErrorCode) : "BUNDLE_WRITE";
-  throw new FlashlmError(code, said?.[1] ?? `Expected a bundle of ${path} but making it ended with ${signal ?? `exit code ${status}`}; it goes on from there next time.`, { path });
+  const code = (ERROR_CODES as readonly string[]).includes(said?.[2] ?? "")
+    ? (said?.[2] as ErrorCode)
+    : "BUNDLE_WRITE";
+  throw new FlashlmError(
+    code,
+    said?.[1] ??
+      `Expected a bundle of ${path} but making it ended with ${signal ?? `exit code ${status}`}; it goes on from there next time.`,
+    { path },
+  );
 }
 
 function safeName(name: string): string {
-  return basename(name).replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 60) || "model";
+  return (
+    basename(name)
+      .replace(/[^A-Za-z0-9._-]+/g, "-")
+      .slice(0, 60) || "model"
+  );
 }
 
 /** Hashes each file once: path, size and modification time stand for its content afterwards. */

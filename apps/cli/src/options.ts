@@ -1,5 +1,5 @@
-import { type Command, Option } from "commander";
 import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { type Command, Option } from "commander";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
 export interface EngineFlags {
@@ -18,11 +18,19 @@ export interface EngineFlags {
 }
 
 /** Parser for a whole number within bounds. */
-export function wholeNumber(name: string, least: number, most: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
+export function wholeNumber(
+  name: string,
+  least: number,
+  most: number = Number.MAX_SAFE_INTEGER,
+): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (Number.isInteger(value) && value >= least && value <= most) return value;
-    throw new FlashlmError("ENGINE_OPTION", `Expected ${name} to be a whole number from ${least} to ${most} but received "${text}".`, { [name]: text });
+    if (text.trim() !== "" && Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      `Expected ${name} to be a whole number from ${least} to ${most} but received "${text}".`,
+      { [name]: text },
+    );
   };
 }
 
@@ -31,23 +39,60 @@ export function realNumber(name: string, least: number, most: number): (text: st
   return (text) => {
     const value = Number(text);
     if (text.trim() !== "" && value >= least && value <= most) return value;
-    throw new FlashlmError("ENGINE_OPTION", `Expected ${name} to be a number from ${least} to ${most} but received "${text}".`, { [name]: text });
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      `Expected ${name} to be a number from ${least} to ${most} but received "${text}".`,
+      { [name]: text },
+    );
   };
 }
 
 /** Adds the flags of {@link EngineFlags} to a command. */
 export function withEngineFlags(command: Command): Command {
   return command
-    .option("--memory <amount>", "60% of the weights, 2GiB for the whole process, or max (default: what is available)")
-    .option("--context <tokens>", "context length (default: what the memory affords)", wholeNumber("--context", 1, 1 << 20))
-    .addOption(new Option("--dtype <dtype>", "weights of a bundle made on first use").choices(["f32", "f16", "bf16", "q8_0", "q4_0"]))
+    .option(
+      "--memory <amount>",
+      "60% of the weights, 2GiB for the whole process, or max (default: what is available)",
+    )
+    .option(
+      "--context <tokens>",
+      "context length (default: what the memory affords)",
+      wholeNumber("--context", 1, 1 << 20),
+    )
+    .addOption(
+      new Option("--dtype <dtype>", "weights of a bundle made on first use").choices([
+        "f32",
+        "f16",
+        "bf16",
+        "q8_0",
+        "q4_0",
+      ]),
+    )
     .option("--sparsity <which>", "dense | oracle | shadow:KEPT | gate:KEPT", "dense")
-    .addOption(new Option("--kernels <target>", "compute target").choices(["auto", "wasm", "reference"]).default("auto"))
-    .addOption(new Option("--reader <reader>", "how flash is read").choices(["auto", "node", "memory"]).default("auto"))
-    .addOption(new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"))
+    .addOption(
+      new Option("--kernels <target>", "compute target")
+        .choices(["auto", "wasm", "reference"])
+        .default("auto"),
+    )
+    .addOption(
+      new Option("--reader <reader>", "how flash is read")
+        .choices(["auto", "node", "memory"])
+        .default("auto"),
+    )
+    .addOption(
+      new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
+    )
     .option("--threads <count>", "compute threads (default: cores)", wholeNumber("--threads", 1, 256))
     .option("--prompt-chunk <tokens>", "prompt tokens per pass", wholeNumber("--prompt-chunk", 1, 4096))
-    .option("--cache-window <tokens>", "tokens whose neurons stay cached", wholeNumber("--cache-window", 1, 4096))
-    .addOption(new Option("--verify <when>", "check records' checksums").choices(["first", "always", "never"]).default("first"))
+    .option(
+      "--cache-window <tokens>",
+      "tokens whose neurons stay cached",
+      wholeNumber("--cache-window", 1, 4096),
+    )
+    .addOption(
+      new Option("--verify <when>", "check records' checksums")
+        .choices(["first", "always", "never"])
+        .default("first"),
+    )
     .option("--json", "print one JSON object on stdout and nothing else");
 }

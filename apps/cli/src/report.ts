@@ -68,7 +68,8 @@ export function makeReport(session: Session, systemBytesBefore: number | null): 
     computeMsPerToken: ratio(raw.computeMs, raw.decodeTokens),
     readBytes: raw.readBytes,
     readBytesPerToken: ratio(raw.decodeReadBytes, raw.decodeTokens),
-    systemReadBytes: systemBytes === null || systemBytesBefore === null ? null : systemBytes - systemBytesBefore,
+    systemReadBytes:
+      systemBytes === null || systemBytesBefore === null ? null : systemBytes - systemBytesBefore,
     hitRate: ratio(raw.hitCount, raw.recordCount),
     recordsRead: raw.recordsRead,
     keptShare: ratio(raw.keptNeurons, raw.possibleNeurons),
@@ -82,8 +83,10 @@ export function makeReport(session: Session, systemBytesBefore: number | null): 
 /** The report as lines for people. */
 export function describeReport(report: RunReport): string[] {
   const ms = (value: number): string => `${value.toFixed(1)} ms`;
-  const measured = report.systemReadBytes === null ? "" : ` (the system counted ${formatBytes(report.systemReadBytes)})`;
-  const peak = report.peakResidentBytes === null ? "" : `, peak in memory ${formatBytes(report.peakResidentBytes)}`;
+  const measured =
+    report.systemReadBytes === null ? "" : ` (the system counted ${formatBytes(report.systemReadBytes)})`;
+  const peak =
+    report.peakResidentBytes === null ? "" : `, peak in memory ${formatBytes(report.peakResidentBytes)}`;
   return [
     `speed: ${report.tokensPerSecond.toFixed(1)} tokens/s over ${report.decodeTokens} tokens; prompt ${report.promptTokensPerSecond.toFixed(0)} tokens/s over ${report.promptTokens}`,
     `token: ${ms(report.msPerToken)} = I/O wait ${ms(report.ioWaitMsPerToken)} + cache ${ms(report.cacheMsPerToken)} + compute ${ms(report.computeMsPerToken)}`,

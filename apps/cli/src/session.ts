@@ -2,7 +2,13 @@ import os from "node:os";
 import { Worker } from "node:worker_threads";
 import { openBundle } from "@flashlm/bundler";
 import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
-import { connectGenerator, loadTokenizer, type MemoryPlan, planEngine, type TextTokenizer } from "@flashlm/runtime";
+import {
+  connectGenerator,
+  loadTokenizer,
+  type MemoryPlan,
+  planEngine,
+  type TextTokenizer,
+} from "@flashlm/runtime";
 import { composeParts, type EngineSetup, engineOptions } from "./engine-parts.js";
 import { formatBytes, parseMemory } from "./memory-option.js";
 import { resolveBundle } from "./model-path.js";
@@ -32,7 +38,10 @@ export async function openModel(model: string | undefined, flags: EngineFlags): 
   const bundlePath = await resolveBundle(model, flags.dtype, flags.json === true);
   const bundle = await openBundle(bundlePath);
   if (flags.dtype && bundle.manifest.dtype !== flags.dtype) {
-    throw new FlashlmError("BUNDLE_DTYPE", `Expected a ${flags.dtype} bundle but ${bundlePath} holds ${bundle.manifest.dtype}. Name the checkpoint instead, or leave --dtype out.`);
+    throw new FlashlmError(
+      "BUNDLE_DTYPE",
+      `Expected a ${flags.dtype} bundle but ${bundlePath} holds ${bundle.manifest.dtype}. Name the checkpoint instead, or leave --dtype out.`,
+    );
   }
   return { bundlePath, bundle, tokenizer: await loadTokenizer(bundlePath) };
 }
@@ -40,11 +49,18 @@ export async function openModel(model: string | undefined, flags: EngineFlags): 
 /** The tokenizer, or an error that says how to do without. */
 export function needTokenizer(model: OpenModel): TextTokenizer {
   if (model.tokenizer) return model.tokenizer;
-  throw new FlashlmError("TOKENIZER_UNSUPPORTED", "Expected a tokenizer but the bundle has none. Give token ids instead (--prompt-tokens 1,2,3).");
+  throw new FlashlmError(
+    "TOKENIZER_UNSUPPORTED",
+    "Expected a tokenizer but the bundle has none. Give token ids instead (--prompt-tokens 1,2,3).",
+  );
 }
 
 /** Plans the memory, starts the engine's thread and waits until its weights are loaded. */
-export async function startSession(model: OpenModel, flags: EngineFlags, contextNeeded: number): Promise<Session> {
+export async function startSession(
+  model: OpenModel,
+  flags: EngineFlags,
+  contextNeeded: number,
+): Promise<Session> {
   const option = parseMemory(flags.memory);
   const overheadBytes = process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
   const limits = {
@@ -54,7 +70,14 @@ export async function startSession(model: OpenModel, flags: EngineFlags, context
   };
   const memoryBytes = limits[option.kind]();
   const threadCount = flags.threads ?? os.availableParallelism();
-  const setup: EngineSetup = { flags, bundlePath: model.bundlePath, memoryBytes, contextNeeded, threadCount, stop: new SharedArrayBuffer(4) };
+  const setup: EngineSetup = {
+    flags,
+    bundlePath: model.bundlePath,
+    memoryBytes,
+    contextNeeded,
+    threadCount,
+    stop: new SharedArrayBuffer(4),
+  };
   const plan = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
   const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { workerData: setup });
   const generator = await connectGenerator(worker, setup.stop);
@@ -63,7 +86,10 @@ export async function startSession(model: OpenModel, flags: EngineFlags, context
 
 /** The plan as lines for people. */
 export function describePlan(session: Session): string[] {
-  const rows = [...session.plan.rows, { owner: "process (Node, code, tokenizer, threads)", plannedBytes: session.overheadBytes }];
+  const rows = [
+    ...session.plan.rows,
+    { owner: "process (Node, code, tokenizer, threads)", plannedBytes: session.overheadBytes },
+  ];
   const width = Math.max(...rows.map((row) => row.owner.length));
   return [
     ...rows.map((row) => `  ${row.owner.padEnd(width)}  ${formatBytes(row.plannedBytes).padStart(11)}`),

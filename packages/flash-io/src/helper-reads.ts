@@ -16,6 +16,9 @@ import {
 /** Bounce memory of one lane: large enough for device speed, small enough that all lanes fit in a few MiB. */
 const BOUNCE_BYTES = 256 * 1024;
 
+/** Reads in flight from which on the doorbell stays silent: a message costs the engine's thread more than the short wait does. */
+const QUIET_LANES = 4;
+
 interface HelperArena {
   readonly bytes: Uint8Array;
   /** False once the kernel has refused an aligned read into it: its base address is then not aligned. */
@@ -52,6 +55,7 @@ export class HelperReads {
   private readonly arenas: (HelperArena | undefined)[] = [];
   private readonly idleLanes: ReadLane[] = [];
   private readonly bounce: Uint8Array;
+  private readonly laneCount: number;
   private demandHead = 0;
   private speculativeHead = 0;
   private completionTail = 0;
@@ -60,6 +64,7 @@ export class HelperReads {
     this.rings = rings;
     this.files = files;
     this.onProgress = onProgress;
+    this.laneCount = inFlightMax;
     this.bounce = allocatePages(inFlightMax * BOUNCE_BYTES);
     for (let lane = 0; lane < inFlightMax; lane++) {
       this.idleLanes.push(new ReadLane(lane, (ended, error, n) => this.afterRead(ended, error, n)));
@@ -83,10 +88,12 @@ export class HelperReads {
       } else if (this.speculativeHead !== Atomics.load(control, CONTROL.speculativeTail)) {
         if (!this.start(speculativeRing[this.speculativeHead & SLOT_MASK]!)) return;
         this.speculativeHead = (this.speculativeHead + 1) | 0;
-      } else return;
+      } else break;
     }
-    // Every lane is busy: the next completion pumps, nobody needs to ring.
-    Atomics.store(control, CONTROL.doorbell, 1);
+    // With enough reads in flight a completion is near, and it pumps: nobody needs to ring.
+    if (this.idleLanes.length === 0 || this.laneCount - this.idleLanes.length >= QUIET_LANES) {
+      Atomics.store(control, CONTROL.doorbell, 1);
+    }
   }
 
   /** False when the slot's arena is still on its way in a message, which will pump again. */

@@ -1,4 +1,12 @@
-import { type BundleIndex, FlashlmError, type FlashReader, type KernelSet, type MemoryHandle, type NeuronCache, type WeightRef } from "@flashlm/contracts";
+import {
+  type BundleIndex,
+  FlashlmError,
+  type FlashReader,
+  type KernelSet,
+  type MemoryHandle,
+  type NeuronCache,
+  type WeightRef,
+} from "@flashlm/contracts";
 import { layerBlock, predictorBlock, spanOf } from "./blocks.js";
 import { createEmbedding } from "./embedding.js";
 import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
@@ -32,10 +40,17 @@ export interface Machine {
 }
 
 /** Joins the parts by a plan, loads what is resident, compiles the programs. Closes what it opened if that fails. */
-export async function assembleEngine(parts: EngineParts, options: EngineOptions, plan: MemoryPlan): Promise<Machine> {
+export async function assembleEngine(
+  parts: EngineParts,
+  options: EngineOptions,
+  plan: MemoryPlan,
+): Promise<Machine> {
   const reader = await parts.openReader(parts.bundle.filePaths);
   try {
-    const kernels = await parts.createKernels({ memoryBytes: plan.totalBytes, threadCount: options.threadCount });
+    const kernels = await parts.createKernels({
+      memoryBytes: plan.totalBytes,
+      threadCount: options.threadCount,
+    });
     try {
       return await join(parts, options, plan, reader, kernels);
     } catch (error) {
@@ -48,13 +63,15 @@ export async function assembleEngine(parts: EngineParts, options: EngineOptions,
   }
 }
 
-async function join(parts: EngineParts, options: EngineOptions, plan: MemoryPlan, reader: FlashReader, kernels: KernelSet): Promise<Machine> {
+function createRecords(
+  parts: EngineParts,
+  options: EngineOptions,
+  plan: MemoryPlan,
+  reader: FlashReader,
+  kernels: KernelSet,
+  state: RunState,
+): { cache: NeuronCache; records: RecordStream } {
   const { bundle } = parts;
-  checkVersions({ bundle, reader, kernels });
-  const arena = kernels.memory.arenas[0];
-  if (arena) reader.attach(arena);
-  const state = createRunState(bundle, plan, kernels);
-  const residency = await loadBlocks(parts, plan, reader, kernels);
   const cache = parts.cache.create({
     unit: "neuron",
     layers: bundle.manifest.layers.map((layer, layerIndex) => {
@@ -66,40 +83,97 @@ async function join(parts: EngineParts, options: EngineOptions, plan: MemoryPlan
     moveRecord: (layerIndex, from, to) => moveRecord(layerIndex, from, to),
   });
   const { strideBytes } = bundle.manifest.record;
-  const slotBase = plan.slotCountByLayer.map((count) => kernels.memory.allocate(Math.max(count * strideBytes, 64), BLOCK_ALIGNMENT_BYTES));
-  const bytes = kernels.memory.bytes({ arenaId: 0, offsetBytes: 0 }, arena?.lengthBytes ?? 0);
+  const slotBase = plan.slotCountByLayer.map((count) =>
+    kernels.memory.allocate(Math.max(count * strideBytes, 64), BLOCK_ALIGNMENT_BYTES),
+  );
+  const bytes = kernels.memory.bytes(
+    { arenaId: 0, offsetBytes: 0 },
+    kernels.memory.arenas[0]?.lengthBytes ?? 0,
+  );
   const moveRecord = (layerIndex: number, from: number, to: number): void => {
     const base = slotBase[layerIndex]!.offsetBytes;
     bytes.copyWithin(base + to * strideBytes, base + from * strideBytes, base + (from + 1) * strideBytes);
   };
-  const planner = parts.createPlanner({ alignmentBytes: reader.capabilities.alignmentBytes, gapBytesMax: GAP_BYTES_MAX, readBytesMax: READ_BYTES_MAX });
+  const planner = parts.createPlanner({
+    alignmentBytes: reader.capabilities.alignmentBytes,
+    gapBytesMax: GAP_BYTES_MAX,
+    readBytesMax: READ_BYTES_MAX,
+  });
   const flights = Array.from({ length: FLIGHT_COUNT }, () => createFlight(bundle, plan, kernels, state));
   const records = new RecordStream({
-    bundle, reader, planner, kernels, cache, flights, slotBase, flightBytes: plan.flightBytes,
-    gapBytesMax: GAP_BYTES_MAX, verify: options.verify ?? "first",
+    bundle,
+    reader,
+    planner,
+    kernels,
+    cache,
+    flights,
+    slotBase,
+    flightBytes: plan.flightBytes,
+    gapBytesMax: GAP_BYTES_MAX,
+    verify: options.verify ?? "first",
   });
+  return { cache, records };
+}
+
+async function join(
+  parts: EngineParts,
+  options: EngineOptions,
+  plan: MemoryPlan,
+  reader: FlashReader,
+  kernels: KernelSet,
+): Promise<Machine> {
+  const { bundle } = parts;
+  checkVersions({ bundle, reader, kernels });
+  const arena = kernels.memory.arenas[0];
+  if (arena) reader.attach(arena);
+  const state = createRunState(bundle, plan, kernels);
+  const residency = await loadBlocks(parts, plan, reader, kernels);
+  const { cache, records } = createRecords(parts, options, plan, reader, kernels, state);
   const predictor = parts.predictor.create({
-    kernels, manifest: bundle.manifest, tokenCapacity: plan.tokenCapacity, tokenCount: state.tokenCountWord, hidden: state.normed,
+    kernels,
+    manifest: bundle.manifest,
+    tokenCapacity: plan.tokenCapacity,
+    tokenCount: state.tokenCountWord,
+    hidden: state.normed,
     tensor: (name) => residency.weight(`predictor.${name.split(".")[1]}`, bundle.tensor(name)),
   });
   const { onActivations } = options;
-  const activation = kernels.memory.floats(state.activation, plan.tokenCapacity * bundle.manifest.model.ffn.neuronCount);
+  const activation = kernels.memory.floats(
+    state.activation,
+    plan.tokenCapacity * bundle.manifest.model.ffn.neuronCount,
+  );
   const forward = new ForwardPass({
-    bundle, kernels, state, residency, records, predictor, dense: parts.predictor.dense,
+    bundle,
+    kernels,
+    state,
+    residency,
+    records,
+    predictor,
+    dense: parts.predictor.dense,
     embed: createEmbedding(bundle, plan, reader, kernels, state, residency),
     attentionPrograms: compileAttention(bundle, plan, state, residency, kernels),
     advanceToken: () => cache.advanceToken(),
     checkAbort: () => {
-      if (options.shouldStop?.()) throw new FlashlmError("ENGINE_ABORTED", "The generation was stopped by its caller.");
+      if (options.shouldStop?.())
+        throw new FlashlmError("ENGINE_ABORTED", "The generation was stopped by its caller.");
     },
-    ...(onActivations ? { onActivations: (flight, tokenCount) => onActivations(flight, tokenCount, activation) } : {}),
+    ...(onActivations
+      ? { onActivations: (flight, tokenCount) => onActivations(flight, tokenCount, activation) }
+      : {}),
   });
   const reset = (): void => {
     records.reset();
     residency.reset();
   };
   return {
-    plan, state, forward, records, residency, reader, cache, reset,
+    plan,
+    state,
+    forward,
+    records,
+    residency,
+    reader,
+    cache,
+    reset,
     mode: describeMode(parts, options, plan, reader, kernels),
     loadReadBytes: reader.stats().readBytes,
     head: createHead(bundle, state, residency, kernels),
@@ -114,68 +188,130 @@ async function join(parts: EngineParts, options: EngineOptions, plan: MemoryPlan
 function checkVersions(parts: Readonly<Record<string, { readonly contractVersion: number }>>): void {
   for (const [name, part] of Object.entries(parts)) {
     if (part.contractVersion !== 1) {
-      throw new FlashlmError("ENGINE_CONTRACT", `Expected contract version 1 of ${name} but received ${part.contractVersion}. Install matching packages.`);
+      throw new FlashlmError(
+        "ENGINE_CONTRACT",
+        `Expected contract version 1 of ${name} but received ${part.contractVersion}. Install matching packages.`,
+      );
     }
   }
 }
 
-async function loadBlocks(parts: EngineParts, plan: MemoryPlan, reader: FlashReader, kernels: KernelSet): Promise<Residency> {
+async function loadBlocks(
+  parts: EngineParts,
+  plan: MemoryPlan,
+  reader: FlashReader,
+  kernels: KernelSet,
+): Promise<Residency> {
   const { bundle, predictor } = parts;
   const layers = bundle.manifest.layers.map((_, layerIndex) => layerIndex);
   const pinned = ["embedding.weight", "head.weight", "final_norm.weight", "final_norm.bias"].filter(
     (name) => bundle.hasTensor(name) && (name !== "embedding.weight" || plan.embeddingResident),
   );
-  const extents = layers.flatMap((layerIndex) => [layerBlock(bundle, layerIndex), predictorBlock(bundle, predictor, layerIndex) ?? []].flat());
+  const extents = layers.flatMap((layerIndex) =>
+    [layerBlock(bundle, layerIndex), predictorBlock(bundle, predictor, layerIndex) ?? []].flat(),
+  );
   const singles = pinned.map((name) => ({ name, extent: spanOf([bundle.tensor(name)]) }));
   const largest = largestBytes([...extents, ...singles.map((single) => single.extent)]);
   const residency = new Residency(reader, kernels, plan.blockBufferBytes, largest);
   for (const { name, extent } of singles) await residency.add(name, extent, true);
   for (const layerIndex of layers) {
-    await residency.add(`attention.${layerIndex}`, layerBlock(bundle, layerIndex), plan.layerBlockResident[layerIndex] ?? false);
+    await residency.add(
+      `attention.${layerIndex}`,
+      layerBlock(bundle, layerIndex),
+      plan.layerBlockResident[layerIndex] ?? false,
+    );
     const extent = predictorBlock(bundle, predictor, layerIndex);
-    if (extent) await residency.add(`predictor.${layerIndex}`, extent, plan.predictorBlockResident[layerIndex] ?? false);
+    if (extent)
+      await residency.add(
+        `predictor.${layerIndex}`,
+        extent,
+        plan.predictorBlockResident[layerIndex] ?? false,
+      );
   }
   return residency;
 }
 
-function compileAttention(bundle: BundleIndex, plan: MemoryPlan, state: RunState, residency: Residency, kernels: KernelSet): ReturnType<KernelSet["compile"]>[] {
+function compileAttention(
+  bundle: BundleIndex,
+  plan: MemoryPlan,
+  state: RunState,
+  residency: Residency,
+  kernels: KernelSet,
+): ReturnType<KernelSet["compile"]>[] {
   const family = findFamily(bundle.manifest.model.family);
   return bundle.manifest.layers.map((_, layerIndex) => {
-    const weight = (name: string): WeightRef => residency.weight(`attention.${layerIndex}`, bundle.tensor(`layers.${layerIndex}.${name}`));
-    const vector = (name: string): WeightRef["base"] | undefined => (layerTensor(bundle, layerIndex, name) ? weight(name).base : undefined);
+    const weight = (name: string): WeightRef =>
+      residency.weight(`attention.${layerIndex}`, bundle.tensor(`layers.${layerIndex}.${name}`));
+    const vector = (name: string): WeightRef["base"] | undefined =>
+      layerTensor(bundle, layerIndex, name) ? weight(name).base : undefined;
     return kernels.compile(family.attention({ bundle, plan, state, layerIndex, weight, vector }));
   });
 }
 
-function createHead(bundle: BundleIndex, state: RunState, residency: Residency, kernels: KernelSet): Machine["head"] {
+function createHead(
+  bundle: BundleIndex,
+  state: RunState,
+  residency: Residency,
+  kernels: KernelSet,
+): Machine["head"] {
   const { model } = bundle.manifest;
   const name = model.tiedEmbeddings ? "embedding.weight" : "head.weight";
   const tokenCount = state.headTokenCountWord;
   const program = kernels.compile([
     {
-      op: "norm", kind: model.norm.kind, tokenCount, rowsPerToken: 1, dim: model.hiddenSize, epsilon: model.norm.epsilon,
-      source: state.headInput, target: state.headInput, weight: residency.weight("final_norm.weight", bundle.tensor("final_norm.weight")).base,
-      ...(bundle.hasTensor("final_norm.bias") ? { bias: residency.weight("final_norm.bias", bundle.tensor("final_norm.bias")).base } : {}),
+      op: "norm",
+      kind: model.norm.kind,
+      tokenCount,
+      rowsPerToken: 1,
+      dim: model.hiddenSize,
+      epsilon: model.norm.epsilon,
+      source: state.headInput,
+      target: state.headInput,
+      weight: residency.weight("final_norm.weight", bundle.tensor("final_norm.weight")).base,
+      ...(bundle.hasTensor("final_norm.bias")
+        ? { bias: residency.weight("final_norm.bias", bundle.tensor("final_norm.bias")).base }
+        : {}),
     },
-    { op: "matmul", tokenCount, weight: residency.weight(name, bundle.tensor(name)), source: state.headInput, target: state.logits.base, accumulate: false },
+    {
+      op: "matmul",
+      tokenCount,
+      weight: residency.weight(name, bundle.tensor(name)),
+      source: state.headInput,
+      target: state.logits.base,
+      accumulate: false,
+    },
   ]);
   const rowBytes = model.hiddenSize * 4;
   return async (firstRow, rowCount) => {
-    const from: MemoryHandle = { arenaId: state.hidden.arenaId, offsetBytes: state.hidden.offsetBytes + firstRow * rowBytes };
-    kernels.memory.bytes(state.headInput, rowCount * rowBytes).set(kernels.memory.bytes(from, rowCount * rowBytes));
+    const from: MemoryHandle = {
+      arenaId: state.hidden.arenaId,
+      offsetBytes: state.hidden.offsetBytes + firstRow * rowBytes,
+    };
+    kernels.memory
+      .bytes(state.headInput, rowCount * rowBytes)
+      .set(kernels.memory.bytes(from, rowCount * rowBytes));
     state.headTokenCount[0] = rowCount;
     const running = kernels.run(program);
     if (running) await running;
   };
 }
 
-function describeMode(parts: EngineParts, options: EngineOptions, plan: MemoryPlan, reader: FlashReader, kernels: KernelSet): Record<string, string> {
+function describeMode(
+  parts: EngineParts,
+  options: EngineOptions,
+  plan: MemoryPlan,
+  reader: FlashReader,
+  kernels: KernelSet,
+): Record<string, string> {
   const { manifest } = parts.bundle;
   const { backend, directIo, note } = reader.capabilities;
   const share = (flags: readonly boolean[]): string => `${flags.filter(Boolean).length}/${flags.length}`;
   const slots = plan.slotCountByLayer.reduce((total, count) => total + count, 0);
   const neurons = manifest.layers.reduce((total, layer) => total + layer.neuronCount, 0);
-  const predictorFlags = plan.predictorBlockResident.length > 0 ? { "predictor resident": `${share(plan.predictorBlockResident)} layers` } : {};
+  const predictorFlags =
+    plan.predictorBlockResident.length > 0
+      ? { "predictor resident": `${share(plan.predictorBlockResident)} layers` }
+      : {};
   return {
     kernels: `${kernels.target} x${kernels.threadCount}`,
     reader: `${backend} ${directIo ? "direct" : "buffered"}${note ? ` (${note})` : ""}`,

@@ -18,11 +18,17 @@ export function spanOf(tensors: readonly BundleTensor[]): BlockExtent {
 /** Attention, norms and biases of a layer. */
 export function layerBlock(bundle: BundleIndex, layerIndex: LayerIndex): BlockExtent {
   const prefix = `layers.${layerIndex}.`;
-  return spanOf(bundle.manifest.tensors.filter((tensor) => tensor.fileIndex === 0 && tensor.name.startsWith(prefix)));
+  return spanOf(
+    bundle.manifest.tensors.filter((tensor) => tensor.fileIndex === 0 && tensor.name.startsWith(prefix)),
+  );
 }
 
 /** Predictor tensors of a layer, or null where the predictor has none. */
-export function predictorBlock(bundle: BundleIndex, predictor: PredictorPart, layerIndex: LayerIndex): BlockExtent | null {
+export function predictorBlock(
+  bundle: BundleIndex,
+  predictor: PredictorPart,
+  layerIndex: LayerIndex,
+): BlockExtent | null {
   const names = predictor.tensorNames(bundle.manifest);
   if (names.length === 0) return null;
   return spanOf(names.map((name) => bundle.tensor(`layers.${layerIndex}.${name}`)));

@@ -1,4 +1,10 @@
-import { ADDRESS_UNIT_BYTES, type BundleTensor, FlashlmError, type KernelProgram, type KernelSet } from "@flashlm/contracts";
+import {
+  ADDRESS_UNIT_BYTES,
+  type BundleTensor,
+  FlashlmError,
+  type KernelProgram,
+  type KernelSet,
+} from "@flashlm/contracts";
 
 /** Verifies tensors in kernel memory with the kernels' CRC32C. One program per distinct length. */
 export class TensorVerifier {
@@ -33,9 +39,20 @@ export class TensorVerifier {
     const known = this.#programs.get(lengthBytes);
     if (known) return known;
     const { arenaId, offsetBytes } = this.#lists.base;
-    const word = (index: number): { arenaId: number; offsetBytes: number } => ({ arenaId, offsetBytes: offsetBytes + 4 * index });
+    const word = (index: number): { arenaId: number; offsetBytes: number } => ({
+      arenaId,
+      offsetBytes: offsetBytes + 4 * index,
+    });
     const program = this.#kernels.compile([
-      { op: "crc32c", addresses: word(0), order: word(1), orderBegin: word(2), orderEnd: word(3), lengthBytes, checksums: word(4) },
+      {
+        op: "crc32c",
+        addresses: word(0),
+        order: word(1),
+        orderBegin: word(2),
+        orderEnd: word(3),
+        lengthBytes,
+        checksums: word(4),
+      },
     ]);
     this.#programs.set(lengthBytes, program);
     return program;

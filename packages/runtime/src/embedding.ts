@@ -18,7 +18,15 @@ export function createEmbedding(
   const tensor = bundle.tensor("embedding.weight");
   const ids = state.tokenIds.words;
   const gather = (table: ReturnType<Residency["weight"]>): ReturnType<KernelSet["compile"]> =>
-    kernels.compile([{ op: "gatherRows", tokenCount: state.tokenCountWord, table, rowIds: state.tokenIds.base, target: state.hidden }]);
+    kernels.compile([
+      {
+        op: "gatherRows",
+        tokenCount: state.tokenCountWord,
+        table,
+        rowIds: state.tokenIds.base,
+        target: state.hidden,
+      },
+    ]);
   if (plan.embeddingResident) {
     const program = gather(residency.weight("embedding.weight", tensor));
     return async (tokens, tokenCount) => {
@@ -28,15 +36,26 @@ export function createEmbedding(
     };
   }
   const rowBytes = tensor.lengthBytes / tensor.rowCount;
-  const rows = kernels.memory.allocate(alignUp(rowBytes * plan.tokenCapacity, BLOCK_ALIGNMENT_BYTES), BLOCK_ALIGNMENT_BYTES);
-  const program = gather({ dtype: tensor.dtype, rowCount: plan.tokenCapacity, columnCount: tensor.columnCount, base: rows });
+  const rows = kernels.memory.allocate(
+    alignUp(rowBytes * plan.tokenCapacity, BLOCK_ALIGNMENT_BYTES),
+    BLOCK_ALIGNMENT_BYTES,
+  );
+  const program = gather({
+    dtype: tensor.dtype,
+    rowCount: plan.tokenCapacity,
+    columnCount: tensor.columnCount,
+    base: rows,
+  });
   const batch = new ReadBatch(plan.tokenCapacity);
   return async (tokens, tokenCount) => {
     batch.clear();
     for (let token = 0; token < tokenCount; token++) {
       ids[token] = token;
       const offsetBytes = tensor.offsetBytes + (tokens[token] as number) * rowBytes;
-      batch.push(tensor.fileIndex, offsetBytes, rowBytes, { arenaId: rows.arenaId, offsetBytes: rows.offsetBytes + token * rowBytes });
+      batch.push(tensor.fileIndex, offsetBytes, rowBytes, {
+        arenaId: rows.arenaId,
+        offsetBytes: rows.offsetBytes + token * rowBytes,
+      });
     }
     reader.submit(batch).waitAll();
     const running = kernels.run(program);

@@ -35,7 +35,11 @@ export interface EngineParts {
   /** Opens the bundle's files, in order. The engine closes the reader. */
   openReader(paths: readonly string[]): Promise<FlashReader>;
   /** Plans requests for a reader with that alignment: at most `gapBytesMax` read in vain between two records, at most `readBytesMax` at once. */
-  createPlanner(options: { readonly alignmentBytes: number; readonly gapBytesMax: number; readonly readBytesMax: number }): ReadPlanner;
+  createPlanner(options: {
+    readonly alignmentBytes: number;
+    readonly gapBytesMax: number;
+    readonly readBytesMax: number;
+  }): ReadPlanner;
   /** Makes the kernels with their arena; called once. The engine closes them. @throws KERNEL_*. */
   createKernels(options: KernelSetOptions): Promise<KernelSet>;
   /** Bytes a kernel set needs beyond what is allocated in it. */
@@ -72,7 +76,10 @@ export const PROMPT_CHUNK_TOKENS = 64;
 export const WINDOW_TOKENS = 5;
 
 /** What an engine with these parts and options would need, without making it. @throws BUDGET_TOO_SMALL, ENGINE_OPTION. */
-export function planEngine(parts: Pick<EngineParts, "bundle" | "predictor" | "kernelOverheadBytes">, options: EngineOptions): MemoryPlan {
+export function planEngine(
+  parts: Pick<EngineParts, "bundle" | "predictor" | "kernelOverheadBytes">,
+  options: EngineOptions,
+): MemoryPlan {
   return planMemory({
     bundle: parts.bundle,
     predictor: parts.predictor,
@@ -150,7 +157,10 @@ class Engine implements TokenGenerator {
     }
   }
 
-  async evaluate(tokens: readonly TokenId[], onLogits: (rows: Float32Array, firstRow: number) => void): Promise<void> {
+  async evaluate(
+    tokens: readonly TokenId[],
+    onLogits: (rows: Float32Array, firstRow: number) => void,
+  ): Promise<void> {
     this.#enter(tokens);
     const { forward, plan, state, head } = this.#machine;
     const { vocabularySize } = this.#parts.bundle.manifest.model;
@@ -181,7 +191,11 @@ class Engine implements TokenGenerator {
     await this.evaluate(tokens, (rows, firstRow) => {
       for (let row = 0; row * vocabularySize < rows.length; row++) {
         const target = tokens[firstRow + row + 1];
-        if (target !== undefined) losses[firstRow + row + 1] = lossOf(rows.subarray(row * vocabularySize, (row + 1) * vocabularySize), target);
+        if (target !== undefined)
+          losses[firstRow + row + 1] = lossOf(
+            rows.subarray(row * vocabularySize, (row + 1) * vocabularySize),
+            target,
+          );
       }
     });
     return losses;
@@ -218,11 +232,28 @@ class Engine implements TokenGenerator {
 
   #enter(tokens: readonly TokenId[]): void {
     const { vocabularySize } = this.#parts.bundle.manifest.model;
-    if (this.#closed) throw new FlashlmError("ENGINE_CLOSED", "Expected an open engine but it has been closed. Make a new one.");
-    if (this.#busy) throw new FlashlmError("ENGINE_BUSY", "Expected one generation at a time but another one is running. Wait for it or make a second engine.");
-    if (tokens.length === 0) throw new FlashlmError("ENGINE_OPTION", "Expected at least one token but the prompt is empty. Give a prompt.");
+    if (this.#closed)
+      throw new FlashlmError(
+        "ENGINE_CLOSED",
+        "Expected an open engine but it has been closed. Make a new one.",
+      );
+    if (this.#busy)
+      throw new FlashlmError(
+        "ENGINE_BUSY",
+        "Expected one generation at a time but another one is running. Wait for it or make a second engine.",
+      );
+    if (tokens.length === 0)
+      throw new FlashlmError(
+        "ENGINE_OPTION",
+        "Expected at least one token but the prompt is empty. Give a prompt.",
+      );
     const bad = tokens.find((token) => !Number.isInteger(token) || token < 0 || token >= vocabularySize);
-    if (bad !== undefined) throw new FlashlmError("ENGINE_OPTION", `Expected token ids from 0 to ${vocabularySize - 1} but received ${bad}.`, { token: bad });
+    if (bad !== undefined)
+      throw new FlashlmError(
+        "ENGINE_OPTION",
+        `Expected token ids from 0 to ${vocabularySize - 1} but received ${bad}.`,
+        { token: bad },
+      );
     if (tokens.length > this.contextLength) {
       throw new FlashlmError(
         "ENGINE_CONTEXT_FULL",
@@ -269,7 +300,13 @@ class Engine implements TokenGenerator {
   #sample(): { waitMs: number; manageMs: number; readBytes: number; hitCount: number; missCount: number } {
     const { records, residency, reader, cache } = this.#machine;
     const { hitCount, missCount } = cache.stats();
-    return { waitMs: records.waitMs + residency.waitMs, manageMs: records.manageMs, readBytes: reader.stats().readBytes, hitCount, missCount };
+    return {
+      waitMs: records.waitMs + residency.waitMs,
+      manageMs: records.manageMs,
+      readBytes: reader.stats().readBytes,
+      hitCount,
+      missCount,
+    };
   }
 }
 

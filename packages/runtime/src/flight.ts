@@ -43,8 +43,37 @@ export interface Flight {
 /** Index in `Flight.words` of the first bias address. */
 export const BIAS_WORD_INDEX = 4;
 
+type Request =
+  | "plan"
+  | "wantedPosition"
+  | "wantedTarget"
+  | "layerIndex"
+  | "count"
+  | "hitCount"
+  | "last"
+  | "pending";
+
+/** The part of a flight that says what is asked for, before anything is. */
+function emptyRequest(neuronCount: number): Pick<Flight, Request> {
+  return {
+    plan: new ReadPlan(neuronCount),
+    wantedPosition: new Uint32Array(neuronCount),
+    wantedTarget: new Float64Array(neuronCount),
+    layerIndex: 0,
+    count: 0,
+    hitCount: 0,
+    last: false,
+    pending: null,
+  };
+}
+
 /** Allocates a flight and compiles its programs, which serve every layer: biases are found through the flight's words. */
-export function createFlight(bundle: BundleIndex, plan: MemoryPlan, kernels: KernelSet, state: RunState): Flight {
+export function createFlight(
+  bundle: BundleIndex,
+  plan: MemoryPlan,
+  kernels: KernelSet,
+  state: RunState,
+): Flight {
   const { model, record } = bundle.manifest;
   const neuronCount = model.ffn.neuronCount;
   const { memory } = kernels;
@@ -54,7 +83,10 @@ export function createFlight(bundle: BundleIndex, plan: MemoryPlan, kernels: Ker
   const order = list();
   const checksums = list();
   const words = memory.allocate(32, 16);
-  const word = (index: number): MemoryHandle => ({ arenaId: words.arenaId, offsetBytes: words.offsetBytes + 4 * index });
+  const word = (index: number): MemoryHandle => ({
+    arenaId: words.arenaId,
+    offsetBytes: words.offsetBytes + 4 * index,
+  });
   const range = { order, orderBegin: word(0), orderEnd: word(1) };
   const tokenCount = state.tokenCountWord;
   const activation = { activation: state.activation, activationStride: neuronCount };
@@ -62,10 +94,28 @@ export function createFlight(bundle: BundleIndex, plan: MemoryPlan, kernels: Ker
   const gateBias = model.ffn.bias && model.ffn.kind === "gated" ? { gateBias: bias(0) } : {};
   const upBias = model.ffn.bias ? { upBias: bias(1) } : {};
   const activations: KernelOp = {
-    op: "ffnActivations", tokenCount, layout: record, activationFn: model.ffn.activation, upActivation: model.ffn.upActivation,
-    addresses, ids, ...range, source: state.normed, ...activation, ...gateBias, ...upBias,
+    op: "ffnActivations",
+    tokenCount,
+    layout: record,
+    activationFn: model.ffn.activation,
+    upActivation: model.ffn.upActivation,
+    addresses,
+    ids,
+    ...range,
+    source: state.normed,
+    ...activation,
+    ...gateBias,
+    ...upBias,
   };
-  const down: KernelOp = { op: "ffnDown", tokenCount, layout: record, addresses, positionCount: word(2), ...activation, target: state.hidden };
+  const down: KernelOp = {
+    op: "ffnDown",
+    tokenCount,
+    layout: record,
+    addresses,
+    positionCount: word(2),
+    ...activation,
+    target: state.hidden,
+  };
   const mask = { base: state.mask.base, stride: neuronCount };
   return {
     staging: memory.allocate(plan.flightBytes, BLOCK_ALIGNMENT_BYTES),
@@ -78,14 +128,9 @@ export function createFlight(bundle: BundleIndex, plan: MemoryPlan, kernels: Ker
     maskedActivations: kernels.compile([{ ...activations, mask }]),
     down: kernels.compile([down]),
     lastDown: kernels.compile([model.ffn.bias ? { ...down, bias: bias(2) } : down]),
-    verify: kernels.compile([{ op: "crc32c", addresses, ...range, lengthBytes: record.strideBytes, checksums }]),
-    plan: new ReadPlan(neuronCount),
-    wantedPosition: new Uint32Array(neuronCount),
-    wantedTarget: new Float64Array(neuronCount),
-    layerIndex: 0,
-    count: 0,
-    hitCount: 0,
-    last: false,
-    pending: null,
+    verify: kernels.compile([
+      { op: "crc32c", addresses, ...range, lengthBytes: record.strideBytes, checksums },
+    ]),
+    ...emptyRequest(neuronCount),
   };
 }

@@ -93,7 +93,11 @@ export class ForwardPass {
     if (!bundle.manifest.model.ffn.bias) return;
     for (const [index, part] of ["gate", "up", "down"].entries()) {
       const name = `layers.${flight.layerIndex}.ffn.${part}.bias`;
-      if (bundle.hasTensor(name)) flight.words[BIAS_WORD_INDEX + index] = residency.address(`attention.${flight.layerIndex}`, bundle.tensor(name));
+      if (bundle.hasTensor(name))
+        flight.words[BIAS_WORD_INDEX + index] = residency.address(
+          `attention.${flight.layerIndex}`,
+          bundle.tensor(name),
+        );
     }
   }
 
@@ -132,7 +136,8 @@ export class ForwardPass {
     union.set(bytes.subarray(0, neuronCount));
     for (let token = 1; token < tokenCount; token++) {
       const row = token * neuronCount;
-      for (let id = 0; id < neuronCount; id++) union[id] = (union[id] as number) | (bytes[row + id] as number);
+      for (let id = 0; id < neuronCount; id++)
+        union[id] = (union[id] as number) | (bytes[row + id] as number);
     }
     let count = 0;
     for (let id = 0; id < neuronCount; id++) if (union[id] !== 0) this.#ids[count++] = id;
@@ -144,6 +149,7 @@ export class ForwardPass {
     const { records, attentionPrograms } = this.#parts;
     const open = records.openLayers;
     let next = (open.length > 0 ? open[open.length - 1]! : layerIndex) + 1;
-    while (records.idle && next < attentionPrograms.length) records.begin(next++, this.#allIds, this.#allIds.length, "window");
+    while (records.idle && next < attentionPrograms.length)
+      records.begin(next++, this.#allIds, this.#allIds.length, "window");
   }
 }

@@ -1,12 +1,25 @@
-export { createMemoryBudget } from "./memory-budget.js";
-export { keyValueBytesPerToken, type MemoryPlan, planMemory, type PlanRequest } from "./memory-plan.js";
-export { createEngine, type EngineOptions, type EngineParts, planEngine, PROMPT_CHUNK_TOKENS, type TokenSampler, WINDOW_TOKENS } from "./engine.js";
-export type { Flight } from "./flight.js";
+export {
+  createEngine,
+  type EngineOptions,
+  type EngineParts,
+  PROMPT_CHUNK_TOKENS,
+  planEngine,
+  type TokenSampler,
+  WINDOW_TOKENS,
+} from "./engine.js";
 export type { LayerContext, ModelFamily } from "./families/family.js";
-export type { RunState } from "./run-state.js";
 export { findFamily, MODEL_FAMILIES } from "./families/registry.js";
+export type { Flight } from "./flight.js";
+export { createMemoryBudget } from "./memory-budget.js";
+export { keyValueBytesPerToken, type MemoryPlan, type PlanRequest, planMemory } from "./memory-plan.js";
 export { fillRopeTable } from "./rope-table.js";
+export type { RunState } from "./run-state.js";
+export { createSampler, createStopMatcher, type Sampler, type StopMatcher } from "./sampling/index.js";
+export {
+  type ChatMessage,
+  loadTokenizer,
+  type StreamDecoder,
+  type TextTokenizer,
+} from "./tokenizer/index.js";
 export { connectGenerator } from "./worker/client.js";
 export { hostGenerator, type StopSignal, stopSignal } from "./worker/host.js";
-export { createSampler, createStopMatcher, type Sampler, type StopMatcher } from "./sampling/index.js";
-export { type ChatMessage, loadTokenizer, type StreamDecoder, type TextTokenizer } from "./tokenizer/index.js";

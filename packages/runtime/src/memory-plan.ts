@@ -1,10 +1,16 @@
-import { alignUp, type BundleIndex, type BundleTensor, FlashlmError, type PredictorPart } from "@flashlm/contracts";
+import {
+  alignUp,
+  type BundleIndex,
+  type BundleTensor,
+  FlashlmError,
+  type PredictorPart,
+} from "@flashlm/contracts";
 import { type BlockExtent, layerBlock, predictorBlock } from "./blocks.js";
 
 /** Page and direct-I/O alignment of everything large. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
 /** Chunks of records that may be in flight or in use at once; three keep a device busy while one is computed on. */
-export const FLIGHT_COUNT = 6;
+export const FLIGHT_COUNT = 4;
 /** Streamed blocks of attention or predictor weights that have a buffer: one in use, the others in flight. */
 export const BLOCK_BUFFER_COUNT = 3;
 /** A flight's staging is between these, and about a fortieth of the budget. */
@@ -69,15 +75,27 @@ function chooseContext(request: PlanRequest): number {
   const affordable = Number.isFinite(request.memoryBytes)
     ? Math.floor((request.memoryBytes * CONTEXT_SHARE) / keyValueBytesPerToken(request.bundle) / 64) * 64
     : CONTEXT_DEFAULT_MAX;
-  const wanted = Math.max(CONTEXT_DEFAULT_MIN, Math.min(affordable, CONTEXT_DEFAULT_MAX), request.contextNeeded);
+  const wanted = Math.max(
+    CONTEXT_DEFAULT_MIN,
+    Math.min(affordable, CONTEXT_DEFAULT_MAX),
+    request.contextNeeded,
+  );
   return Math.min(wanted, Math.max(model.contextLengthMax, 1));
 }
 
-function scratchBytes(request: PlanRequest, contextLength: number, tokenCapacity: number, logitRowCount: number): number {
+function scratchBytes(
+  request: PlanRequest,
+  contextLength: number,
+  tokenCapacity: number,
+  logitRowCount: number,
+): number {
   const { model } = request.bundle.manifest;
   const { attention, ffn } = model;
   const perToken =
-    4 * (3 * model.hiddenSize + 2 * attention.headCount * attention.headDim + 2 * attention.keyValueHeadCount * attention.headDim) +
+    4 *
+      (3 * model.hiddenSize +
+        2 * attention.headCount * attention.headDim +
+        2 * attention.keyValueHeadCount * attention.headDim) +
     5 * ffn.neuronCount;
   const logits = 4 * logitRowCount * (model.vocabularySize + model.hiddenSize);
   const ropeTable = 4 * contextLength * model.rope.rotaryDim;
@@ -85,20 +103,40 @@ function scratchBytes(request: PlanRequest, contextLength: number, tokenCapacity
   return tokenCapacity * perToken + logits + ropeTable + lists + MISCELLANEOUS_BYTES;
 }
 
-function measure(request: PlanRequest, contextLength: number, tokenCapacity: number, logitRowCount: number): Sizes {
+function measure(
+  request: PlanRequest,
+  contextLength: number,
+  tokenCapacity: number,
+  logitRowCount: number,
+): Sizes {
   const { bundle, predictor } = request;
   const { manifest } = bundle;
-  const pinned: BundleTensor[] = ["head.weight", "final_norm.weight", "final_norm.bias"].filter((name) => bundle.hasTensor(name)).map((name) => bundle.tensor(name));
+  const pinned: BundleTensor[] = ["head.weight", "final_norm.weight", "final_norm.bias"]
+    .filter((name) => bundle.hasTensor(name))
+    .map((name) => bundle.tensor(name));
   if (manifest.model.tiedEmbeddings) pinned.push(bundle.tensor("embedding.weight"));
   const embeddingRow = bundle.tensor("embedding.weight").lengthBytes / manifest.model.vocabularySize;
   const layers = manifest.layers.map((_, layerIndex) => layerIndex);
   const fixed = [
-    { owner: "embeddings and head", plannedBytes: sum(pinned.map((tensor) => padded(tensor.lengthBytes))) + (manifest.model.tiedEmbeddings ? 0 : padded(embeddingRow * tokenCapacity)) },
-    { owner: "kv cache", plannedBytes: padded(contextLength * keyValueBytesPerToken(bundle)) + manifest.layers.length * BLOCK_ALIGNMENT_BYTES },
+    {
+      owner: "embeddings and head",
+      plannedBytes:
+        sum(pinned.map((tensor) => padded(tensor.lengthBytes))) +
+        (manifest.model.tiedEmbeddings ? 0 : padded(embeddingRow * tokenCapacity)),
+    },
+    {
+      owner: "kv cache",
+      plannedBytes:
+        padded(contextLength * keyValueBytesPerToken(bundle)) +
+        manifest.layers.length * BLOCK_ALIGNMENT_BYTES,
+    },
     { owner: "scratch", plannedBytes: scratchBytes(request, contextLength, tokenCapacity, logitRowCount) },
     { owner: "predictor scratch", plannedBytes: padded(predictor.scratchBytes(manifest, tokenCapacity)) },
     { owner: "kernels", plannedBytes: request.kernelOverheadBytes },
-    { owner: "checksums and order", plannedBytes: sum(manifest.layers.map((layer) => layer.neuronCount * 9)) },
+    {
+      owner: "checksums and order",
+      plannedBytes: sum(manifest.layers.map((layer) => layer.neuronCount * 9)),
+    },
   ];
   return {
     fixed,
@@ -108,7 +146,10 @@ function measure(request: PlanRequest, contextLength: number, tokenCapacity: num
 }
 
 /** Marks as resident, front first, the blocks that fit. Returns the flags and the bytes taken. */
-function pinBlocks(blocks: readonly BlockExtent[], freeBytes: number): { flags: boolean[]; takenBytes: number } {
+function pinBlocks(
+  blocks: readonly BlockExtent[],
+  freeBytes: number,
+): { flags: boolean[]; takenBytes: number } {
   let takenBytes = 0;
   const flags = blocks.map((block) => {
     const wanted = padded(block.lengthBytes);
@@ -121,10 +162,21 @@ function pinBlocks(blocks: readonly BlockExtent[], freeBytes: number): { flags: 
 
 function chooseFlightBytes(request: PlanRequest): number {
   const { record, layers } = request.bundle.manifest;
-  const layerBytes = Math.max(...layers.map((layer) => layer.neuronCount)) * record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
-  const share = Number.isFinite(request.memoryBytes) ? request.memoryBytes / 80 : FLIGHT_BYTES_MAX;
+  const layerBytes =
+    Math.max(...layers.map((layer) => layer.neuronCount)) * record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
+  const share = Number.isFinite(request.memoryBytes) ? request.memoryBytes / 50 : FLIGHT_BYTES_MAX;
   const least = record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
   return padded(Math.max(least, Math.min(Math.max(share, FLIGHT_BYTES_MIN), FLIGHT_BYTES_MAX, layerBytes)));
+}
+
+function checkContext(contextLength: number): void {
+  if (!Number.isInteger(contextLength) || contextLength < 1) {
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      `Expected a context of at least 1 token but received ${contextLength}.`,
+      { contextLength },
+    );
+  }
 }
 
 /**
@@ -136,21 +188,23 @@ function chooseFlightBytes(request: PlanRequest): number {
 export function planMemory(request: PlanRequest): MemoryPlan {
   const { manifest } = request.bundle;
   const contextLength = chooseContext(request);
-  if (!Number.isInteger(contextLength) || contextLength < 1) {
-    throw new FlashlmError("ENGINE_OPTION", `Expected a context of at least 1 token but received ${contextLength}.`, { contextLength });
-  }
+  checkContext(contextLength);
   const tokenCapacity = Math.max(1, Math.min(request.promptChunkTokens, contextLength));
   const logitRowCount = Math.min(8, tokenCapacity);
   const sizes = measure(request, contextLength, tokenCapacity, logitRowCount);
   const blocks = [...sizes.layerBlocks, ...sizes.predictorBlocks];
   const allBlockBytes = sum(blocks.map((block) => padded(block.lengthBytes)));
   const fixedBytes = sum(sizes.fixed.map((row) => row.plannedBytes));
-  const allSlotBytes = sum(manifest.layers.map((layer) => padded(layer.neuronCount * manifest.record.strideBytes)));
+  const allSlotBytes = sum(
+    manifest.layers.map((layer) => padded(layer.neuronCount * manifest.record.strideBytes)),
+  );
   const flightBytes = chooseFlightBytes(request);
   const flightTotal = flightBytes * FLIGHT_COUNT;
   const blockBufferBytes = Math.max(0, ...blocks.map((block) => padded(block.lengthBytes)));
 
-  const budgetBytes = Number.isFinite(request.memoryBytes) ? request.memoryBytes : fixedBytes + allBlockBytes + flightTotal + allSlotBytes;
+  const budgetBytes = Number.isFinite(request.memoryBytes)
+    ? request.memoryBytes
+    : fixedBytes + allBlockBytes + flightTotal + allSlotBytes;
   let freeBytes = budgetBytes - fixedBytes - flightTotal;
   const streamsBlocks = freeBytes < allBlockBytes;
   const bufferTotal = streamsBlocks ? blockBufferBytes * BLOCK_BUFFER_COUNT : 0;
@@ -168,7 +222,10 @@ export function planMemory(request: PlanRequest): MemoryPlan {
   freeBytes -= pinnedLayers.takenBytes + pinnedPredictors.takenBytes;
 
   const slotBytes = Math.max(0, freeBytes - manifest.layers.length * BLOCK_ALIGNMENT_BYTES);
-  const slotsPerLayer = freeBytes >= allSlotBytes ? Infinity : Math.floor(slotBytes / manifest.layers.length / manifest.record.strideBytes);
+  const slotsPerLayer =
+    freeBytes >= allSlotBytes
+      ? Infinity
+      : Math.floor(slotBytes / manifest.layers.length / manifest.record.strideBytes);
   const slotCountByLayer = manifest.layers.map((layer) => Math.min(layer.neuronCount, slotsPerLayer));
   const rows = [
     ...sizes.fixed,
@@ -176,7 +233,10 @@ export function planMemory(request: PlanRequest): MemoryPlan {
     { owner: "predictor", plannedBytes: pinnedPredictors.takenBytes },
     { owner: "block buffers", plannedBytes: bufferTotal },
     { owner: "read buffers", plannedBytes: flightTotal },
-    { owner: "neuron slots", plannedBytes: sum(slotCountByLayer.map((count) => padded(count * manifest.record.strideBytes))) },
+    {
+      owner: "neuron slots",
+      plannedBytes: sum(slotCountByLayer.map((count) => padded(count * manifest.record.strideBytes))),
+    },
   ].filter((row) => row.plannedBytes > 0);
   return {
     contextLength,

@@ -1,4 +1,4 @@
-import { type FlashReader, type MemoryHandle, type PendingReads, ReadBatch } from "@flashlm/contracts";
+import type { FlashReader, MemoryHandle, PendingReads, ReadBatch } from "@flashlm/contracts";
 
 /** Reads are cut to this, so that several are in flight at once; larger gains nothing on NVMe (bench random-read). */
 export const READ_BYTES_MAX: number = 512 * 1024;

@@ -3,8 +3,8 @@ import {
   type AdmitMode,
   assert,
   type BundleIndex,
-  type FlashReader,
   FlashlmError,
+  type FlashReader,
   type KernelSet,
   type MemoryHandle,
   type NeuronCache,
@@ -85,7 +85,11 @@ export class RecordStream {
 
   /** True when every chunk of every begun layer has been submitted and a flight is free: there is room to begin another layer. */
   get idle(): boolean {
-    return this.#free.length > 0 && this.#loads.length < this.#ids.length && this.#loads.every((load) => load.nextPosition >= load.lease.count);
+    return (
+      this.#free.length > 0 &&
+      this.#loads.length < this.#ids.length &&
+      this.#loads.every((load) => load.nextPosition >= load.lease.count)
+    );
   }
 
   /** Asks for the records of a layer. `ids` ascending, borrowed for the call. At most three layers are open at once. */
@@ -170,7 +174,8 @@ export class RecordStream {
       stagingBytes += gap <= gapBytesMax ? gap + strideBytes : separateBytes;
       if (previousEnd > 0 && stagingBytes > flightBytes - 4 * planner.alignmentBytes) return position;
       const slot = lease.slots[position]!;
-      const target = slot === NO_SLOT ? TARGET_ANYWHERE : slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes;
+      const target =
+        slot === NO_SLOT ? TARGET_ANYWHERE : slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes;
       const index = this.#wanted.push(offsetBytes, strideBytes, target);
       flight.wantedPosition[index] = position - load.nextPosition;
       flight.wantedTarget[index] = target;
@@ -199,7 +204,8 @@ export class RecordStream {
         continue;
       }
       const slot = load.lease.slots[begin + position]!;
-      flight.addresses[position] = (slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes) / ADDRESS_UNIT_BYTES;
+      flight.addresses[position] =
+        (slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes) / ADDRESS_UNIT_BYTES;
       flight.order[hitCount++] = position;
     }
     flight.hitCount = hitCount;
@@ -218,8 +224,12 @@ export class RecordStream {
     this.#batch.clear();
     for (let read = 0; read < plan.readCount; read++) {
       const direct = plan.readTargetOffsetBytes[read]!;
-      const offsetBytes = direct === TARGET_ANYWHERE ? staging.offsetBytes + plan.stagingOffsetBytes[read]! : direct;
-      this.#batch.push(NEURON_FILE_INDEX, plan.readOffsetBytes[read]!, plan.readLengthBytes[read]!, { arenaId: staging.arenaId, offsetBytes });
+      const offsetBytes =
+        direct === TARGET_ANYWHERE ? staging.offsetBytes + plan.stagingOffsetBytes[read]! : direct;
+      this.#batch.push(NEURON_FILE_INDEX, plan.readOffsetBytes[read]!, plan.readLengthBytes[read]!, {
+        arenaId: staging.arenaId,
+        offsetBytes,
+      });
     }
     flight.pending = this.#parts.reader.submit(this.#batch);
   }
@@ -235,7 +245,8 @@ export class RecordStream {
         const wanted = plan.pieceWanted[piece]!;
         const slotAt = flight.wantedTarget[wanted]!;
         const landedAt = stagedAt + plan.pieceOffsetBytes[piece]!;
-        if (slotAt !== TARGET_ANYWHERE && !direct) this.#bytes.copyWithin(slotAt, landedAt, landedAt + strideBytes);
+        if (slotAt !== TARGET_ANYWHERE && !direct)
+          this.#bytes.copyWithin(slotAt, landedAt, landedAt + strideBytes);
         const at = slotAt === TARGET_ANYWHERE ? landedAt : slotAt;
         flight.addresses[flight.wantedPosition[wanted]!] = at / ADDRESS_UNIT_BYTES;
       }
@@ -248,7 +259,8 @@ export class RecordStream {
     const verified = this.#verified[flight.layerIndex]!;
     const expected = bundle.recordChecksums(flight.layerIndex);
     let pending = verify === "always";
-    for (let k = flight.hitCount; k < flight.count && !pending; k++) pending = verified[flight.ids[flight.order[k]!]!] === 0;
+    for (let k = flight.hitCount; k < flight.count && !pending; k++)
+      pending = verified[flight.ids[flight.order[k]!]!] === 0;
     if (!pending) return;
     flight.words[0] = flight.hitCount;
     flight.words[1] = flight.count;

@@ -3,8 +3,8 @@ import {
   alignUp,
   type BundleIndex,
   type BundleTensor,
-  type FlashReader,
   FlashlmError,
+  type FlashReader,
   type KernelSet,
   type MemoryHandle,
   type PendingReads,
@@ -54,20 +54,29 @@ export class Residency {
     this.#verifier = new TensorVerifier(kernels);
     this.#batch = new ReadBatch(pieceCount(Math.max(largestBlockBytes, bufferBytes)) + 1);
     if (bufferBytes > 0) {
-      for (let index = 0; index < BLOCK_BUFFER_COUNT; index++) this.#buffers.push(kernels.memory.allocate(bufferBytes, BLOCK_ALIGNMENT_BYTES));
+      for (let index = 0; index < BLOCK_BUFFER_COUNT; index++)
+        this.#buffers.push(kernels.memory.allocate(bufferBytes, BLOCK_ALIGNMENT_BYTES));
     }
   }
 
   /** Registers a block under a name; a resident one is loaded now. */
   async add(name: string, extent: BlockExtent, resident: boolean): Promise<void> {
     const addressWord = this.#kernels.memory.allocate(16, 16);
-    const block: Block = { extent, addressWord, address: this.#kernels.memory.words(addressWord, 1), verified: false };
+    const block: Block = {
+      extent,
+      addressWord,
+      address: this.#kernels.memory.words(addressWord, 1),
+      verified: false,
+    };
     this.#blocks.set(name, block);
     if (!resident) {
       this.#streamed.push(block);
       return;
     }
-    const target = this.#kernels.memory.allocate(alignUp(extent.lengthBytes, BLOCK_ALIGNMENT_BYTES), BLOCK_ALIGNMENT_BYTES);
+    const target = this.#kernels.memory.allocate(
+      alignUp(extent.lengthBytes, BLOCK_ALIGNMENT_BYTES),
+      BLOCK_ALIGNMENT_BYTES,
+    );
     submitExtent(this.#reader, this.#batch, extent, target).waitAll();
     await this.#settle(block, target);
   }
@@ -75,7 +84,11 @@ export class Residency {
   /** Reference to a tensor of a block, wherever the block is when a program runs. */
   weight(name: string, tensor: BundleTensor): WeightRef {
     const block = this.#blocks.get(name);
-    if (!block) throw new FlashlmError("ENGINE_CONTRACT", `Expected block ${name} to be registered before tensor ${tensor.name}.`);
+    if (!block)
+      throw new FlashlmError(
+        "ENGINE_CONTRACT",
+        `Expected block ${name} to be registered before tensor ${tensor.name}.`,
+      );
     return {
       dtype: tensor.dtype,
       rowCount: tensor.rowCount,
@@ -95,7 +108,12 @@ export class Residency {
     while (this.#streamed.length > 0 && this.#flights.length + this.#inUse < this.#buffers.length) {
       const block = this.#streamed[this.#nextStreamed] as Block;
       const bufferIndex = this.#nextBuffer;
-      const pending = submitExtent(this.#reader, this.#batch, block.extent, this.#buffers[bufferIndex] as MemoryHandle);
+      const pending = submitExtent(
+        this.#reader,
+        this.#batch,
+        block.extent,
+        this.#buffers[bufferIndex] as MemoryHandle,
+      );
       this.#flights.push({ block, bufferIndex, pending });
       this.#nextStreamed = (this.#nextStreamed + 1) % this.#streamed.length;
       this.#nextBuffer = (this.#nextBuffer + 1) % this.#buffers.length;
@@ -108,7 +126,8 @@ export class Residency {
     if (!block || !this.#streamed.includes(block)) return;
     this.pump();
     const flight = this.#flights.shift();
-    if (flight?.block !== block) throw new FlashlmError("ENGINE_CONTRACT", `Expected streamed block ${name} next.`);
+    if (flight?.block !== block)
+      throw new FlashlmError("ENGINE_CONTRACT", `Expected streamed block ${name} next.`);
     const start = performance.now();
     flight.pending.waitAll();
     this.waitMs += performance.now() - start;

@@ -4,14 +4,21 @@ import type { ModelConfig } from "@flashlm/contracts";
 function inverseFrequencies(rope: ModelConfig["rope"]): { frequencies: Float64Array; magnitude: number } {
   const pairCount = rope.rotaryDim / 2;
   const { scaling } = rope;
-  const frequencies = Float64Array.from({ length: pairCount }, (_, pair) => rope.theta ** ((-2 * pair) / rope.rotaryDim));
+  const frequencies = Float64Array.from(
+    { length: pairCount },
+    (_, pair) => rope.theta ** ((-2 * pair) / rope.rotaryDim),
+  );
   let magnitude = 1;
-  if (scaling.kind === "linear") frequencies.forEach((value, pair) => (frequencies[pair] = value / scaling.factor));
+  if (scaling.kind === "linear")
+    frequencies.forEach((value, pair) => {
+      frequencies[pair] = value / scaling.factor;
+    });
   if (scaling.kind === "llama3") {
     // Wave lengths longer than the original context are stretched, short ones kept, those between blended.
     frequencies.forEach((value, pair) => {
       const turns = (scaling.originalContextLength * value) / (2 * Math.PI);
-      const blend = (turns - scaling.lowFrequencyFactor) / (scaling.highFrequencyFactor - scaling.lowFrequencyFactor);
+      const blend =
+        (turns - scaling.lowFrequencyFactor) / (scaling.highFrequencyFactor - scaling.lowFrequencyFactor);
       const share = Math.min(1, Math.max(0, blend));
       frequencies[pair] = (1 - share) * (value / scaling.factor) + share * value;
     });
@@ -19,7 +26,8 @@ function inverseFrequencies(rope: ModelConfig["rope"]): { frequencies: Float64Ar
   if (scaling.kind === "yarn") {
     magnitude = scaling.attentionFactor;
     const pairAtTurns = (turns: number): number =>
-      (rope.rotaryDim * Math.log(scaling.originalContextLength / (turns * 2 * Math.PI))) / (2 * Math.log(rope.theta));
+      (rope.rotaryDim * Math.log(scaling.originalContextLength / (turns * 2 * Math.PI))) /
+      (2 * Math.log(rope.theta));
     const low = Math.max(0, Math.floor(pairAtTurns(scaling.betaFast)));
     const high = Math.min(rope.rotaryDim - 1, Math.ceil(pairAtTurns(scaling.betaSlow)));
     frequencies.forEach((value, pair) => {
@@ -27,7 +35,10 @@ function inverseFrequencies(rope: ModelConfig["rope"]): { frequencies: Float64Ar
       frequencies[pair] = (value / scaling.factor) * ramp + value * (1 - ramp);
     });
   }
-  if (rope.contextFactors) frequencies.forEach((value, pair) => (frequencies[pair] = value / (rope.contextFactors?.[pair] ?? 1)));
+  if (rope.contextFactors)
+    frequencies.forEach((value, pair) => {
+      frequencies[pair] = value / (rope.contextFactors?.[pair] ?? 1);
+    });
   return { frequencies, magnitude };
 }
 

@@ -1,4 +1,4 @@
-import { type BundleIndex, type KernelSet, type MemoryHandle } from "@flashlm/contracts";
+import type { BundleIndex, KernelSet, MemoryHandle } from "@flashlm/contracts";
 import type { MemoryPlan } from "./memory-plan.js";
 import { fillRopeTable } from "./rope-table.js";
 
@@ -54,11 +54,16 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
   const headWidth = model.attention.headCount * model.attention.headDim;
   const keyValueWidth = model.attention.keyValueHeadCount * model.attention.headDim;
   const ropeTable = floats(plan.contextLength * model.rope.rotaryDim);
-  fillRopeTable(model.rope, plan.contextLength, memory.floats(ropeTable, plan.contextLength * model.rope.rotaryDim));
+  fillRopeTable(
+    model.rope,
+    plan.contextLength,
+    memory.floats(ropeTable, plan.contextLength * model.rope.rotaryDim),
+  );
   const tokenIds = memory.allocate(capacity * 4);
   const mask = memory.allocate(capacity * model.ffn.neuronCount);
   const logits = floats(plan.logitRowCount * model.vocabularySize);
-  const caches = (): MemoryHandle[] => bundle.manifest.layers.map(() => floats(plan.contextLength * keyValueWidth));
+  const caches = (): MemoryHandle[] =>
+    bundle.manifest.layers.map(() => floats(plan.contextLength * keyValueWidth));
   return {
     tokenCountWord: tokenCount.handle,
     positionWord: position.handle,

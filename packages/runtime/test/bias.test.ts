@@ -1,7 +1,7 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
 import { createPrng } from "@flashlm/contracts/testing";
+import { afterAll, describe, expect, it } from "vitest";
 import { bundleInto, engineOf, largestDifference, logitsOf } from "./support/engines.js";
 import { fixture, readTensor, temporaryFolder } from "./support/fixtures.js";
 
@@ -22,7 +22,11 @@ function addBiases(folder: string): Map<string, Float32Array> {
   const chunks: Buffer[] = [bytes.subarray(8 + headerLength)];
   let end = bytes.length - 8 - headerLength;
   for (let layer = 0; layer < config.num_hidden_layers!; layer++) {
-    for (const [part, count] of [["gate", config.intermediate_size!], ["up", config.intermediate_size!], ["down", config.hidden_size!]] as const) {
+    for (const [part, count] of [
+      ["gate", config.intermediate_size!],
+      ["up", config.intermediate_size!],
+      ["down", config.hidden_size!],
+    ] as const) {
       const name = `model.layers.${layer}.mlp.${part}_proj.bias`;
       const values = Float32Array.from({ length: count }, () => random() - 0.5);
       biases.set(name, values);
@@ -58,6 +62,14 @@ describe.skipIf(source === null)("FFN biases", () => {
       await engine.close();
     }
     expect(largestDifference(results[0]!, results[1]!)).toBeLessThan(1e-4);
-    expect(largestDifference(results[0]!, readTensor(join(source!, "expected.safetensors"), "logits").data.slice(0, results[0]!.length) as Float32Array)).toBeGreaterThan(0.1);
+    expect(
+      largestDifference(
+        results[0]!,
+        readTensor(join(source!, "expected.safetensors"), "logits").data.slice(
+          0,
+          results[0]!.length,
+        ) as Float32Array,
+      ),
+    ).toBeGreaterThan(0.1);
   });
 });

@@ -1,9 +1,9 @@
 import { cpSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
 import { openBundle } from "@flashlm/bundler";
+import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
 import { createFaultyReader, createNodeReader } from "@flashlm/flash-io";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bundleInto, engineOf, greedy } from "./support/engines.js";
 import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
 
@@ -24,7 +24,10 @@ describe.skipIf(path === null)("faults in mid-run", () => {
   });
   afterAll(folder.dispose);
 
-  const closing = async <T>(engine: TokenGenerator, work: (engine: TokenGenerator) => Promise<T>): Promise<T> => {
+  const closing = async <T>(
+    engine: TokenGenerator,
+    work: (engine: TokenGenerator) => Promise<T>,
+  ): Promise<T> => {
     try {
       return await work(engine);
     } finally {
@@ -36,7 +39,11 @@ describe.skipIf(path === null)("faults in mid-run", () => {
     let failures = 0;
     for (let seed = 1; seed <= 12; seed++) {
       const openReader = async (paths: readonly string[]) =>
-        createFaultyReader(await createNodeReader(paths), { seed, errorRate: seed % 2 ? 0.02 : 0, shortReadRate: seed % 2 ? 0 : 0.02 });
+        createFaultyReader(await createNodeReader(paths), {
+          seed,
+          errorRate: seed % 2 ? 0.02 : 0,
+          shortReadRate: seed % 2 ? 0 : 0.02,
+        });
       const outcome = engineOf(bundle, { sparsity: "oracle", parts: { openReader } }).then((engine) =>
         closing(engine, (open) => greedy(open, expected.prompt, 48)),
       );
@@ -91,7 +98,9 @@ describe.skipIf(path === null)("faults in mid-run", () => {
   it("a stop word ends the work between layers", async () => {
     let left = 40;
     const engine = await engineOf(bundle, { options: { shouldStop: () => left-- <= 0 } });
-    expect(await closing(engine, (open) => codeOf(greedy(open, expected.prompt, 128)))).toBe("ENGINE_ABORTED");
+    expect(await closing(engine, (open) => codeOf(greedy(open, expected.prompt, 128)))).toBe(
+      "ENGINE_ABORTED",
+    );
   });
 
   it("a budget below one layer is refused with the missing bytes", async () => {

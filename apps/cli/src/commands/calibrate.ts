@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
-import type { Command } from "commander";
 import { isBundle, openBundle, rewriteOrder } from "@flashlm/bundler";
 import { FlashlmError } from "@flashlm/contracts";
 import { createEngine, loadTokenizer } from "@flashlm/runtime";
+import type { Command } from "commander";
 import { ActivationStatistics } from "../activation-statistics.js";
 import { composeParts } from "../engine-parts.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
@@ -26,16 +26,33 @@ export function addCalibrate(program: Command): void {
 }
 
 async function calibrate(path: string, flags: CalibrateFlags): Promise<void> {
-  if (!isBundle(path)) throw new FlashlmError("BUNDLE_NOT_FOUND", `Expected a bundle folder but ${path} is none. Make one with: flashlm bundle CHECKPOINT --out ${path}`);
+  if (!isBundle(path))
+    throw new FlashlmError(
+      "BUNDLE_NOT_FOUND",
+      `Expected a bundle folder but ${path} is none. Make one with: flashlm bundle CHECKPOINT --out ${path}`,
+    );
   const bundle = await openBundle(path);
   const tokenizer = await loadTokenizer(path);
-  if (!tokenizer) throw new FlashlmError("TOKENIZER_UNSUPPORTED", "Expected a tokenizer in the bundle but there is none: a text cannot be read with it.");
-  const windows = cutWindows(tokenizer.encode(readFileSync(flags.text, "utf8"), { addSpecialTokens: false }).slice(0, flags.limit), 512);
-  if (windows.length === 0) throw new FlashlmError("ENGINE_OPTION", `Expected a text of at least 2 tokens in ${flags.text}.`);
+  if (!tokenizer)
+    throw new FlashlmError(
+      "TOKENIZER_UNSUPPORTED",
+      "Expected a tokenizer in the bundle but there is none: a text cannot be read with it.",
+    );
+  const windows = cutWindows(
+    tokenizer.encode(readFileSync(flags.text, "utf8"), { addSpecialTokens: false }).slice(0, flags.limit),
+    512,
+  );
+  if (windows.length === 0)
+    throw new FlashlmError("ENGINE_OPTION", `Expected a text of at least 2 tokens in ${flags.text}.`);
   const statistics = new ActivationStatistics(bundle);
   const engine = await createEngine(
     { ...composeParts(bundle, { ...flags, sparsity: "dense" }), predictor: statistics.predictorPart() },
-    { memoryBytes: Number.POSITIVE_INFINITY, contextLength: windows[0]!.length, threadCount: flags.threads ?? 2, onActivations: statistics.observe },
+    {
+      memoryBytes: Number.POSITIVE_INFINITY,
+      contextLength: windows[0]!.length,
+      threadCount: flags.threads ?? 2,
+      onActivations: statistics.observe,
+    },
   );
   const progress = createProgress();
   let tokenCount = 0;
@@ -49,8 +66,14 @@ async function calibrate(path: string, flags: CalibrateFlags): Promise<void> {
     await engine.close();
   }
   const { order, calibration } = statistics.finish(flags.text, tokenCount);
-  await rewriteOrder(path, { order, calibration, onProgress: (event) => progress.update("rewriting", event.doneShare) });
+  await rewriteOrder(path, {
+    order,
+    calibration,
+    onProgress: (event) => progress.update("rewriting", event.doneShare),
+  });
   progress.end();
   const shares = calibration.activeShareByLayer.map((share) => (100 * share).toFixed(0));
-  process.stderr.write(`calibrated on ${tokenCount} tokens; not zero by layer, percent: ${shares.join(" ")}\n`);
+  process.stderr.write(
+    `calibrated on ${tokenCount} tokens; not zero by layer, percent: ${shares.join(" ")}\n`,
+  );
 }

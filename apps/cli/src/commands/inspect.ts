@@ -1,6 +1,6 @@
-import type { Command } from "commander";
-import type { BundleManifest } from "@flashlm/contracts";
 import { openBundle, verifyBundle } from "@flashlm/bundler";
+import type { BundleManifest } from "@flashlm/contracts";
+import type { Command } from "commander";
 import { formatBytes } from "../memory-option.js";
 import { resolveBundle } from "../model-path.js";
 import { createProgress } from "../progress.js";
@@ -21,8 +21,14 @@ export function addInspect(program: Command): void {
         await verifyBundle(path, (event) => progress.update("verifying", event.doneShare));
         progress.end();
       }
-      if (flags.json) process.stdout.write(`${JSON.stringify({ path, weightBytes: bundle.weightBytes, verified: flags.verify === true, ...bundle.manifest })}\n`);
-      else process.stdout.write(`${describe(path, bundle.weightBytes, bundle.manifest).join("\n")}\n${flags.verify ? "every checksum agrees\n" : ""}`);
+      if (flags.json)
+        process.stdout.write(
+          `${JSON.stringify({ path, weightBytes: bundle.weightBytes, verified: flags.verify === true, ...bundle.manifest })}\n`,
+        );
+      else
+        process.stdout.write(
+          `${describe(path, bundle.weightBytes, bundle.manifest).join("\n")}\n${flags.verify ? "every checksum agrees\n" : ""}`,
+        );
     });
 }
 

@@ -13,16 +13,27 @@ export function addLogits(program: Command): void {
     .argument("<model>", "bundle folder, Hugging Face folder or GGUF file")
     .requiredOption("--tokens <ids>", "1,2,3 or a JSON file")
     .requiredOption("--out <file>", "safetensors file: tensor logits, f32, [tokens, vocabulary]");
-  withEngineFlags(command).action((model: string, flags: EngineFlags & { tokens: string; out: string }) => logits(model, flags));
+  withEngineFlags(command).action((model: string, flags: EngineFlags & { tokens: string; out: string }) =>
+    logits(model, flags),
+  );
 }
 
-async function logits(name: string, flags: EngineFlags & { readonly tokens: string; readonly out: string }): Promise<void> {
+async function logits(
+  name: string,
+  flags: EngineFlags & { readonly tokens: string; readonly out: string },
+): Promise<void> {
   const tokens = parseTokens(flags.tokens);
   const model = await openModel(name, flags);
   const session = await startSession(model, flags, tokens.length);
   const { vocabularySize } = model.bundle.manifest.model;
   const header = Buffer.from(
-    JSON.stringify({ logits: { dtype: "F32", shape: [tokens.length, vocabularySize], data_offsets: [0, tokens.length * vocabularySize * 4] } }),
+    JSON.stringify({
+      logits: {
+        dtype: "F32",
+        shape: [tokens.length, vocabularySize],
+        data_offsets: [0, tokens.length * vocabularySize * 4],
+      },
+    }),
   );
   const prefix = Buffer.alloc(8);
   prefix.writeBigUInt64LE(BigInt(header.length));
@@ -43,6 +54,12 @@ async function logits(name: string, flags: EngineFlags & { readonly tokens: stri
   } finally {
     await session.generator.close();
   }
-  if (flags.json) process.stdout.write(`${JSON.stringify({ out: flags.out, shape: [tokens.length, vocabularySize], mode: session.generator.mode })}\n`);
-  else process.stderr.write(`${modeLine(session.generator.mode)}\nwrote ${tokens.length} x ${vocabularySize} logits to ${flags.out}\n`);
+  if (flags.json)
+    process.stdout.write(
+      `${JSON.stringify({ out: flags.out, shape: [tokens.length, vocabularySize], mode: session.generator.mode })}\n`,
+    );
+  else
+    process.stderr.write(
+      `${modeLine(session.generator.mode)}\nwrote ${tokens.length} x ${vocabularySize} logits to ${flags.out}\n`,
+    );
 }

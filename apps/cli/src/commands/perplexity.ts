@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import type { Command } from "commander";
 import { FlashlmError } from "@flashlm/contracts";
+import type { Command } from "commander";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress } from "../progress.js";
 import { makeReport, modeLine, systemReadBytes } from "../report.js";
@@ -16,10 +16,17 @@ interface PerplexityFlags extends EngineFlags {
 export function addPerplexity(program: Command): void {
   const command = program
     .command("perplexity")
-    .description("perplexity of a text, in windows that do not overlap; the first token of a window is not scored")
+    .description(
+      "perplexity of a text, in windows that do not overlap; the first token of a window is not scored",
+    )
     .argument("<model>", "bundle folder, Hugging Face folder or GGUF file")
     .requiredOption("--text <file>", "UTF-8 text")
-    .option("--window <tokens>", "tokens per window; a last, shorter one is left out", wholeNumber("--window", 2, 1 << 20), 512)
+    .option(
+      "--window <tokens>",
+      "tokens per window; a last, shorter one is left out",
+      wholeNumber("--window", 2, 1 << 20),
+      512,
+    )
     .option("--limit <tokens>", "only the first tokens of the text", wholeNumber("--limit", 2));
   withEngineFlags(command).action((model: string, flags: PerplexityFlags) => perplexity(model, flags));
 }
@@ -27,16 +34,26 @@ export function addPerplexity(program: Command): void {
 /** Windows of a text: whole ones only, or the text itself where it is shorter than one. */
 export function cutWindows(tokens: readonly number[], window: number): (readonly number[])[] {
   if (tokens.length < window) return tokens.length > 1 ? [tokens] : [];
-  return Array.from({ length: Math.floor(tokens.length / window) }, (_, index) => tokens.slice(index * window, (index + 1) * window));
+  return Array.from({ length: Math.floor(tokens.length / window) }, (_, index) =>
+    tokens.slice(index * window, (index + 1) * window),
+  );
 }
 
 async function perplexity(name: string, flags: PerplexityFlags): Promise<void> {
   const model = await openModel(name, flags);
   const all = needTokenizer(model).encode(readText(flags.text), { addSpecialTokens: false });
   const windows = cutWindows(flags.limit ? all.slice(0, flags.limit) : all, flags.window);
-  if (windows.length === 0) throw new FlashlmError("ENGINE_OPTION", `Expected a text of at least 2 tokens but ${flags.text} has ${all.length}.`);
+  if (windows.length === 0)
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      `Expected a text of at least 2 tokens but ${flags.text} has ${all.length}.`,
+    );
   const before = systemReadBytes();
-  const session = await startSession(model, { ...flags, context: flags.context ?? windows[0]!.length }, windows[0]!.length);
+  const session = await startSession(
+    model,
+    { ...flags, context: flags.context ?? windows[0]!.length },
+    windows[0]!.length,
+  );
   const progress = createProgress(!flags.json);
   let totalNll = 0;
   let scoredTokens = 0;
@@ -54,7 +71,8 @@ async function perplexity(name: string, flags: PerplexityFlags): Promise<void> {
   const meanNll = totalNll / scoredTokens;
   const report = makeReport(session, before);
   const result = { scoredTokens, meanNll, perplexity: Math.exp(meanNll), keptShare: report.keptShare };
-  if (flags.json) process.stdout.write(`${JSON.stringify({ ...result, mode: session.generator.mode, report })}\n`);
+  if (flags.json)
+    process.stdout.write(`${JSON.stringify({ ...result, mode: session.generator.mode, report })}\n`);
   else {
     process.stderr.write(`${modeLine(session.generator.mode)}\n`);
     process.stdout.write(
@@ -67,6 +85,11 @@ function readText(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    throw new FlashlmError("ENGINE_OPTION", `Expected --text to name a readable file but ${path} cannot be read. Check the path.`, { path }, error);
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      `Expected --text to name a readable file but ${path} cannot be read. Check the path.`,
+      { path },
+      error,
+    );
   }
 }

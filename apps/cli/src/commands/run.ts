@@ -1,12 +1,19 @@
 import { once } from "node:events";
 import { text as readAll } from "node:stream/consumers";
-import type { Command } from "commander";
 import { FlashlmError } from "@flashlm/contracts";
 import { createStopMatcher } from "@flashlm/runtime";
+import type { Command } from "commander";
+import { looksLikeModel } from "../arguments.js";
 import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
 import { describeReport, makeReport, modeLine, systemReadBytes } from "../report.js";
-import { describePlan, needTokenizer, type OpenModel, openModel, type Session, startSession } from "../session.js";
-import { looksLikeModel } from "../arguments.js";
+import {
+  describePlan,
+  needTokenizer,
+  type OpenModel,
+  openModel,
+  type Session,
+  startSession,
+} from "../session.js";
 import { parseTokens } from "../tokens-option.js";
 
 interface RunFlags extends EngineFlags {
@@ -46,32 +53,50 @@ export function addRun(program: Command): void {
     .option("--ignore-eos", "go on after the end token")
     .option("--stop <text...>", "end before this text")
     .option("--quiet", "the answer only")
-    .action((model: string | undefined, prompt: string | undefined, flags: RunFlags) => run(model, prompt, flags));
+    .action((model: string | undefined, prompt: string | undefined, flags: RunFlags) =>
+      run(model, prompt, flags),
+    );
 }
 
 async function run(first: string | undefined, second: string | undefined, flags: RunFlags): Promise<void> {
   // One argument may be a model or a prompt: an existing path is a model.
-  const [modelName, promptArgument] = second === undefined && first !== undefined && !looksLikeModel(first) ? [undefined, first] : [first, second];
+  const [modelName, promptArgument] =
+    second === undefined && first !== undefined && !looksLikeModel(first)
+      ? [undefined, first]
+      : [first, second];
   const model = await openModel(modelName, flags);
   const promptTokens = await promptOf(model, promptArgument, flags);
   const { eos } = model.bundle.manifest.model.tokens;
   const stopTokens = flags.ignoreEos ? [] : eos;
   const before = systemReadBytes();
   const session = await startSession(model, flags, promptTokens.length + flags.maxTokens);
-  const quiet = flags.quiet === true || flags.json === true;
-  if (!quiet) process.stderr.write(`${["memory plan:", ...describePlan(session), modeLine(session.generator.mode)].join("\n")}\n\n`);
   const interrupt = new AbortController();
   const onInterrupt = (): void => {
     if (interrupt.signal.aborted) process.exit(130);
     interrupt.abort(new FlashlmError("ENGINE_ABORTED", "Interrupted."));
   };
   process.on("SIGINT", onInterrupt);
+  const quiet = flags.quiet === true || flags.json === true;
+  if (!quiet)
+    process.stderr.write(
+      `${["memory plan:", ...describePlan(session), modeLine(session.generator.mode)].join("\n")}\n\n`,
+    );
   try {
-    const { tokens, text } = await generate(session, model, promptTokens, stopTokens, flags, interrupt.signal, !flags.json);
+    const { tokens, text } = await generate(
+      session,
+      model,
+      promptTokens,
+      stopTokens,
+      flags,
+      interrupt.signal,
+      !flags.json,
+    );
     const report = makeReport(session, before);
-    if (flags.json) process.stdout.write(`${JSON.stringify({ tokens, text, mode: session.generator.mode, report })}\n`);
+    if (flags.json)
+      process.stdout.write(`${JSON.stringify({ tokens, text, mode: session.generator.mode, report })}\n`);
     else process.stdout.write("\n");
-    if (!quiet) process.stderr.write(`\n${[...describeReport(report), modeLine(session.generator.mode)].join("\n")}\n`);
+    if (!quiet)
+      process.stderr.write(`\n${[...describeReport(report), modeLine(session.generator.mode)].join("\n")}\n`);
   } finally {
     process.off("SIGINT", onInterrupt);
     await session.generator.close();
@@ -79,14 +104,27 @@ async function run(first: string | undefined, second: string | undefined, flags:
   if (interrupt.signal.aborted) process.exitCode = 130;
 }
 
-async function promptOf(model: OpenModel, argument: string | undefined, flags: RunFlags): Promise<readonly number[]> {
+async function promptOf(
+  model: OpenModel,
+  argument: string | undefined,
+  flags: RunFlags,
+): Promise<readonly number[]> {
   if (flags.promptTokens !== undefined) return parseTokens(flags.promptTokens);
   const prompt = argument ?? (await readAll(process.stdin));
   const tokenizer = needTokenizer(model);
-  if (prompt.length === 0) throw new FlashlmError("ENGINE_OPTION", "Expected a prompt but it is empty. Give it as an argument or on standard input.");
+  if (prompt.length === 0)
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      "Expected a prompt but it is empty. Give it as an argument or on standard input.",
+    );
   if (flags.raw || !tokenizer.hasChatTemplate) return tokenizer.encode(prompt, { addSpecialTokens: true });
-  const messages = [...(flags.system ? [{ role: "system", content: flags.system }] : []), { role: "user", content: prompt }];
-  return tokenizer.encode(tokenizer.renderChat(messages, { addGenerationPrompt: true }), { addSpecialTokens: false });
+  const messages = [
+    ...(flags.system ? [{ role: "system", content: flags.system }] : []),
+    { role: "user", content: prompt },
+  ];
+  return tokenizer.encode(tokenizer.renderChat(messages, { addGenerationPrompt: true }), {
+    addSpecialTokens: false,
+  });
 }
 
 async function generate(
@@ -107,11 +145,20 @@ async function generate(
   const decoder = model.tokenizer?.createStreamDecoder() ?? { push: (id: number) => `${id} `, end: () => "" };
   const matcher = createStopMatcher(flags.stop ?? []);
   const sampling = {
-    temperature: flags.temperature, topK: flags.topK, topP: flags.topP, minP: flags.minP,
-    repetitionPenalty: flags.repetitionPenalty, seed: flags.seed ?? Math.floor(Math.random() * 2 ** 32),
+    temperature: flags.temperature,
+    topK: flags.topK,
+    topP: flags.topP,
+    minP: flags.minP,
+    repetitionPenalty: flags.repetitionPenalty,
+    seed: flags.seed ?? Math.floor(Math.random() * 2 ** 32),
   };
   try {
-    for await (const event of session.generator.generate(promptTokens, { maxTokens: flags.maxTokens, sampling, stopTokens, signal })) {
+    for await (const event of session.generator.generate(promptTokens, {
+      maxTokens: flags.maxTokens,
+      sampling,
+      stopTokens,
+      signal,
+    })) {
       tokens.push(event.tokenId);
       const { emit, stopped } = matcher.push(decoder.push(event.tokenId));
       await show(emit);

@@ -1,11 +1,32 @@
 import type { Worker } from "node:worker_threads";
-import { FlashlmError, type GenerateOptions, type GeneratorReport, type TokenEvent, type TokenGenerator, type TokenId } from "@flashlm/contracts";
+import {
+  FlashlmError,
+  type GenerateOptions,
+  type GeneratorReport,
+  type TokenEvent,
+  type TokenGenerator,
+  type TokenId,
+} from "@flashlm/contracts";
 import { stopSignal } from "./host.js";
 import { type HostReply, type HostRequest, unpackError } from "./messages.js";
 
 const EMPTY_REPORT: GeneratorReport = {
-  promptTokens: 0, promptMs: 0, decodeTokens: 0, decodeMs: 0, ioWaitMs: 0, cacheMs: 0, computeMs: 0, readBytes: 0, loadReadBytes: 0,
-  decodeReadBytes: 0, recordCount: 0, hitCount: 0, recordsRead: 0, keptNeurons: 0, possibleNeurons: 0, memory: [],
+  promptTokens: 0,
+  promptMs: 0,
+  decodeTokens: 0,
+  decodeMs: 0,
+  ioWaitMs: 0,
+  cacheMs: 0,
+  computeMs: 0,
+  readBytes: 0,
+  loadReadBytes: 0,
+  decodeReadBytes: 0,
+  recordCount: 0,
+  hitCount: 0,
+  recordsRead: 0,
+  keptNeurons: 0,
+  possibleNeurons: 0,
+  memory: [],
 };
 
 /**
@@ -37,7 +58,12 @@ class GeneratorClient implements TokenGenerator {
     this.#stop = stopSignal(stop);
     worker.on("message", (reply: HostReply) => this.#push(reply));
     worker.on("error", (error: Error) => this.#push({ kind: "died", error }));
-    worker.on("exit", (code) => this.#push({ kind: "died", error: new FlashlmError("ENGINE_CLOSED", `The engine's thread ended with exit code ${code}.`) }));
+    worker.on("exit", (code) =>
+      this.#push({
+        kind: "died",
+        error: new FlashlmError("ENGINE_CLOSED", `The engine's thread ended with exit code ${code}.`),
+      }),
+    );
   }
 
   async ready(): Promise<void> {
@@ -53,7 +79,8 @@ class GeneratorClient implements TokenGenerator {
     const onAbort = (): void => this.#stop.set();
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
-      for await (const reply of this.#request({ kind: "generate", promptTokens, options: rest })) if (reply.kind === "token") yield reply.event;
+      for await (const reply of this.#request({ kind: "generate", promptTokens, options: rest }))
+        if (reply.kind === "token") yield reply.event;
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
@@ -62,13 +89,18 @@ class GeneratorClient implements TokenGenerator {
     }
   }
 
-  async evaluate(tokens: readonly TokenId[], onLogits: (rows: Float32Array, firstRow: number) => void): Promise<void> {
-    for await (const reply of this.#request({ kind: "evaluate", tokens })) if (reply.kind === "rows") onLogits(reply.rows, reply.firstRow);
+  async evaluate(
+    tokens: readonly TokenId[],
+    onLogits: (rows: Float32Array, firstRow: number) => void,
+  ): Promise<void> {
+    for await (const reply of this.#request({ kind: "evaluate", tokens }))
+      if (reply.kind === "rows") onLogits(reply.rows, reply.firstRow);
   }
 
   async score(tokens: readonly TokenId[]): Promise<Float64Array> {
     const found: Float64Array[] = [];
-    for await (const reply of this.#request({ kind: "score", tokens })) if (reply.kind === "losses") found.push(reply.losses);
+    for await (const reply of this.#request({ kind: "score", tokens }))
+      if (reply.kind === "losses") found.push(reply.losses);
     return found[0] ?? new Float64Array(0);
   }
 
@@ -91,8 +123,16 @@ class GeneratorClient implements TokenGenerator {
 
   /** Sends a request and yields its replies until it ends; leaving early stops the engine and waits for it. */
   async *#request(request: HostRequest): AsyncIterable<HostReply> {
-    if (this.#closed) throw new FlashlmError("ENGINE_CLOSED", "Expected an open engine but it has been closed. Make a new one.");
-    if (this.#busy) throw new FlashlmError("ENGINE_BUSY", "Expected one generation at a time but another one is running. Wait for it or make a second engine.");
+    if (this.#closed)
+      throw new FlashlmError(
+        "ENGINE_CLOSED",
+        "Expected an open engine but it has been closed. Make a new one.",
+      );
+    if (this.#busy)
+      throw new FlashlmError(
+        "ENGINE_BUSY",
+        "Expected one generation at a time but another one is running. Wait for it or make a second engine.",
+      );
     this.#busy = true;
     this.#stop.clear();
     this.#worker.postMessage(request);

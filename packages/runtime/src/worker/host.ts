@@ -27,9 +27,14 @@ export async function hostGenerator(port: MessagePort, create: () => Promise<Tok
   send({ kind: "ready", mode: generator.mode, contextLength: generator.contextLength });
 }
 
-async function serve(generator: TokenGenerator, request: HostRequest, send: (reply: HostReply, transfer?: ArrayBuffer[]) => void): Promise<void> {
+async function serve(
+  generator: TokenGenerator,
+  request: HostRequest,
+  send: (reply: HostReply, transfer?: ArrayBuffer[]) => void,
+): Promise<void> {
   if (request.kind === "generate") {
-    for await (const event of generator.generate(request.promptTokens, request.options)) send({ kind: "token", event });
+    for await (const event of generator.generate(request.promptTokens, request.options))
+      send({ kind: "token", event });
   } else if (request.kind === "evaluate") {
     await generator.evaluate(request.tokens, (rows, firstRow) => {
       const copy = rows.slice();
