@@ -1,8 +1,11 @@
-export type { WeightDtype } from "@flashlm/contracts";
 export { decodeRow, encodeRow } from "./codecs/index.js";
 export { crc32c } from "./format/crc32c.js";
 export { chooseDtype, type DtypeChoice } from "./format/dtype-choice.js";
+export { isBundle, openBundle } from "./reader/open-bundle.js";
+export { type VerifyProgress, verifyBundle } from "./reader/verify-bundle.js";
 export type { Checkpoint, SourceTensor } from "./sources/checkpoint.js";
-export { hashCheckpoint } from "./sources/content-hash.js";
+export { type HashProgress, hashCheckpoint } from "./sources/content-hash.js";
 export { openCheckpoint } from "./sources/open-checkpoint.js";
+export { convertTokenizer, type TokenizerFile, type TokenizerSource } from "./tokenizer/index.js";
+export { type RewriteOrderOptions, rewriteOrder } from "./writer/rewrite-order.js";
 export { type BundleProgress, type WriteBundleOptions, writeBundle } from "./writer/write-bundle.js";

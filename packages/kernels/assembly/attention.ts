@@ -1,5 +1,5 @@
 // Command: position, query, keyCache, valueCache, target, heads, keyValueHeads, headDim, scale, window, capacity.
-import { axpy, axpy4 } from "./down";
+import { axpy, axpy4 } from "./axpy";
 import { dot4 } from "./dot";
 import { DTYPE_F32 } from "./layout";
 import { expNegative4 } from "./math";
@@ -52,7 +52,7 @@ function sumValues(values: usize, pitch: usize, dim: i32, capacity: u32, first: 
     const row1 = values + <usize>((at + 1) % capacity) * pitch;
     const row2 = values + <usize>((at + 2) % capacity) * pitch;
     const row3 = values + <usize>((at + 3) % capacity) * pitch;
-    axpy4(scores + (<usize>k << 2), row0, row1, row2, row3, target, dim);
+    axpy4(DTYPE_F32, scores + (<usize>k << 2), row0, row1, row2, row3, target, dim);
   }
   for (; k < count; k++) {
     const row = values + <usize>((first + <u32>k) % capacity) * pitch;

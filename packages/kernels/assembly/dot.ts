@@ -1,5 +1,5 @@
 // Dot products of four rows at once: four independent sums hide the latency of the additions.
-import { blockBytes, f16Value, highHalf, load4, loadTail, lowHalf, quarter } from "./convert";
+import { blockBytes, eight, fourScales, highFour, load4, loadTail, lowFour, spread } from "./convert";
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0 } from "./layout";
 
 /** The fixed last step of every dot product. */
@@ -69,6 +69,12 @@ function dotPlain<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usiz
   store<f32>(out, laneSum(sum3), 12);
 }
 
+// @ts-ignore: decorator
+@inline
+function addEight(sum: v128, words: v128, scale: v128, first: v128, second: v128): v128 {
+  return add(add(sum, lowFour(words, scale), first), highFour(words, scale), second);
+}
+
 function dotBlocks<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, out: usize): void {
   let sum0 = f32x4.splat(0);
   let sum1 = f32x4.splat(0);
@@ -76,37 +82,36 @@ function dotBlocks<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usi
   let sum3 = f32x4.splat(0);
   const end = x + (<usize>count << 2);
   while (x < end) {
-    const scale0 = f32x4.splat(f16Value(load<u16>(row0)));
-    const scale1 = f32x4.splat(f16Value(load<u16>(row1)));
-    const scale2 = f32x4.splat(f16Value(load<u16>(row2)));
-    const scale3 = f32x4.splat(f16Value(load<u16>(row3)));
-    for (let half = 0; half < 2; half++) {
-      const bytes0 = half == 0 ? lowHalf<T>(row0) : highHalf<T>(row0);
-      const bytes1 = half == 0 ? lowHalf<T>(row1) : highHalf<T>(row1);
-      const bytes2 = half == 0 ? lowHalf<T>(row2) : highHalf<T>(row2);
-      const bytes3 = half == 0 ? lowHalf<T>(row3) : highHalf<T>(row3);
-      let inputs = v128.load(x);
-      sum0 = add(sum0, quarter(bytes0, 0, scale0), inputs);
-      sum1 = add(sum1, quarter(bytes1, 0, scale1), inputs);
-      sum2 = add(sum2, quarter(bytes2, 0, scale2), inputs);
-      sum3 = add(sum3, quarter(bytes3, 0, scale3), inputs);
-      inputs = v128.load(x, 16);
-      sum0 = add(sum0, quarter(bytes0, 1, scale0), inputs);
-      sum1 = add(sum1, quarter(bytes1, 1, scale1), inputs);
-      sum2 = add(sum2, quarter(bytes2, 1, scale2), inputs);
-      sum3 = add(sum3, quarter(bytes3, 1, scale3), inputs);
-      inputs = v128.load(x, 32);
-      sum0 = add(sum0, quarter(bytes0, 2, scale0), inputs);
-      sum1 = add(sum1, quarter(bytes1, 2, scale1), inputs);
-      sum2 = add(sum2, quarter(bytes2, 2, scale2), inputs);
-      sum3 = add(sum3, quarter(bytes3, 2, scale3), inputs);
-      inputs = v128.load(x, 48);
-      sum0 = add(sum0, quarter(bytes0, 3, scale0), inputs);
-      sum1 = add(sum1, quarter(bytes1, 3, scale1), inputs);
-      sum2 = add(sum2, quarter(bytes2, 3, scale2), inputs);
-      sum3 = add(sum3, quarter(bytes3, 3, scale3), inputs);
-      x += 64;
-    }
+    const scales = fourScales(row0, row1, row2, row3);
+    const scale0 = spread(scales, 0);
+    const scale1 = spread(scales, 1);
+    const scale2 = spread(scales, 2);
+    const scale3 = spread(scales, 3);
+    let first = v128.load(x, 0);
+    let second = v128.load(x, 16);
+    sum0 = addEight(sum0, eight<T>(row0, 0), scale0, first, second);
+    sum1 = addEight(sum1, eight<T>(row1, 0), scale1, first, second);
+    sum2 = addEight(sum2, eight<T>(row2, 0), scale2, first, second);
+    sum3 = addEight(sum3, eight<T>(row3, 0), scale3, first, second);
+    first = v128.load(x, 32);
+    second = v128.load(x, 48);
+    sum0 = addEight(sum0, eight<T>(row0, 1), scale0, first, second);
+    sum1 = addEight(sum1, eight<T>(row1, 1), scale1, first, second);
+    sum2 = addEight(sum2, eight<T>(row2, 1), scale2, first, second);
+    sum3 = addEight(sum3, eight<T>(row3, 1), scale3, first, second);
+    first = v128.load(x, 64);
+    second = v128.load(x, 80);
+    sum0 = addEight(sum0, eight<T>(row0, 2), scale0, first, second);
+    sum1 = addEight(sum1, eight<T>(row1, 2), scale1, first, second);
+    sum2 = addEight(sum2, eight<T>(row2, 2), scale2, first, second);
+    sum3 = addEight(sum3, eight<T>(row3, 2), scale3, first, second);
+    first = v128.load(x, 96);
+    second = v128.load(x, 112);
+    sum0 = addEight(sum0, eight<T>(row0, 3), scale0, first, second);
+    sum1 = addEight(sum1, eight<T>(row1, 3), scale1, first, second);
+    sum2 = addEight(sum2, eight<T>(row2, 3), scale2, first, second);
+    sum3 = addEight(sum3, eight<T>(row3, 3), scale3, first, second);
+    x += 128;
     row0 += blockBytes<T>();
     row1 += blockBytes<T>();
     row2 += blockBytes<T>();

@@ -17,8 +17,8 @@ const SPIN_COUNT = 8000;
 const SLEEP_MS: f64 = 50;
 
 /**
- * Atomics.wait of the host. Not the wasm instruction: with it, values of the surrounding function were seen to be
- * lost after a sleep, and an imported call keeps them safe.
+ * Atomics.wait of the host, in place of the wasm instruction: with the latter, bench/stress.mjs on Node 20 once showed
+ * one wrong result in 10,000 runs of three threads; with this import, none in 40,000. Why is not known.
  */
 // @ts-ignore: decorator
 @external("env", "sleep")

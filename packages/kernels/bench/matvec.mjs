@@ -28,7 +28,13 @@ function measure(set, program) {
 
 /** Small normal numbers: subnormal ones are slower to compute with and rare in models. */
 function fillWeights(dtype, bytes) {
-  const [step, first, top] = { f32: [4, 3, 0x3c], f16: [2, 1, 0x28], bf16: [2, 1, 0x3c], q8_0: [34, 1, 0x14], q4_0: [18, 1, 0x20] }[dtype];
+  const [step, first, top] = {
+    f32: [4, 3, 0x3c],
+    f16: [2, 1, 0x28],
+    bf16: [2, 1, 0x3c],
+    q8_0: [34, 1, 0x14],
+    q4_0: [18, 1, 0x20],
+  }[dtype];
   bytes.fill(0x93);
   for (let i = first; i < bytes.length; i += step) bytes[i] = top;
 }

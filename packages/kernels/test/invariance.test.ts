@@ -7,6 +7,8 @@ import { describe, expect, it } from "vitest";
 const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
 const TOKENS = 5;
 const HIDDEN = 96;
+const HEAD_DIM = 32;
+const CAPACITY = 16;
 const COUNT = 23;
 
 function fill(
@@ -28,22 +30,32 @@ function fill(
   for (let i = first; i < bytes.length; i += step) bytes[i] = top | (random() < 0.5 ? 128 : 0);
 }
 
-/** Runs matmul, activations, down and scores on tokens `first ..` and returns all results. */
-async function results(
+function word(set: KernelSet, value: number): MemoryHandle {
+  const handle = set.memory.allocate(4);
+  set.memory.words(handle, 1)[0] = value;
+  return handle;
+}
+
+interface Pieces {
+  readonly layout: RecordLayout;
+  readonly weight: MemoryHandle;
+  readonly addresses: MemoryHandle;
+  readonly order: MemoryHandle;
+  readonly source: MemoryHandle;
+  readonly caches: readonly [MemoryHandle, MemoryHandle];
+}
+
+/** Weights, records, caches and the activations of tokens `first ..`, the same for every set. */
+function prepare(
+  set: KernelSet,
   dtype: WeightDtype,
-  threadCount: number,
+  hidden: number,
   first: number,
   tokenCount: number,
-): Promise<Uint32Array[]> {
-  const set = await createWasmKernels({ memoryBytes: KERNEL_OVERHEAD_BYTES + 2 ** 20, threadCount });
+): Pieces {
   const { memory } = set;
   const random = createPrng(99);
-  const word = (value: number): MemoryHandle => {
-    const handle = memory.allocate(4);
-    memory.words(handle, 1)[0] = value;
-    return handle;
-  };
-  const lengthBytes = rowBytes(dtype, HIDDEN);
+  const lengthBytes = rowBytes(dtype, hidden);
   const strideBytes = Math.ceil(lengthBytes / 16) * 16 * 3;
   const parts = (["gate", "up", "down"] as const).map((part, i) => ({
     part,
@@ -51,54 +63,69 @@ async function results(
     lengthBytes,
     offsetBytes: (strideBytes / 3) * i,
   }));
-  const layout: RecordLayout = { hiddenSize: HIDDEN, strideBytes, parts };
+  const layout: RecordLayout = { hiddenSize: hidden, strideBytes, parts };
   const weight = memory.allocate(lengthBytes * COUNT);
-  fill(set, dtype, weight, HIDDEN * COUNT, random);
+  fill(set, dtype, weight, hidden * COUNT, random);
   const addresses = memory.allocate(COUNT * 4);
   for (let i = 0; i < COUNT; i++) {
     const record = memory.allocate(strideBytes);
     memory.words(addresses, COUNT)[i] = record.offsetBytes / 16;
     for (const { offsetBytes } of parts)
-      fill(set, dtype, { arenaId: 0, offsetBytes: record.offsetBytes + offsetBytes }, HIDDEN, random);
+      fill(set, dtype, { arenaId: 0, offsetBytes: record.offsetBytes + offsetBytes }, hidden, random);
   }
   const order = memory.allocate(COUNT * 4);
   memory.words(order, COUNT).set(Array.from({ length: COUNT }, (_, i) => i));
-  const all = Float32Array.from({ length: TOKENS * HIDDEN }, () => random() - 0.5);
-  const source = memory.allocate(tokenCount * HIDDEN * 4);
-  memory.floats(source, tokenCount * HIDDEN).set(all.subarray(first * HIDDEN, (first + tokenCount) * HIDDEN));
+  const all = Float32Array.from({ length: TOKENS * hidden }, () => random() - 0.5);
+  const source = memory.allocate(tokenCount * hidden * 4);
+  memory.floats(source, tokenCount * hidden).set(all.subarray(first * hidden, (first + tokenCount) * hidden));
+  const caches = [0, 1].map(() => {
+    const cache = memory.allocate(CAPACITY * HEAD_DIM * 4);
+    const values = memory.floats(cache, CAPACITY * HEAD_DIM);
+    for (let i = 0; i < values.length; i++) values[i] = random() - 0.5;
+    return cache;
+  }) as [MemoryHandle, MemoryHandle];
+  return { layout, weight, addresses, order, source, caches };
+}
+
+/** Runs matmul, activations, down, scores and attention on tokens `first ..` and returns all results. */
+async function results(
+  dtype: WeightDtype,
+  threadCount: number,
+  first: number,
+  tokenCount: number,
+  hidden: number = HIDDEN,
+): Promise<Uint32Array[]> {
+  const set = await createWasmKernels({ memoryBytes: KERNEL_OVERHEAD_BYTES + 2 ** 20, threadCount });
+  const { memory } = set;
+  const pieces = prepare(set, dtype, hidden, first, tokenCount);
+  const { layout, weight, addresses, order, source, caches } = pieces;
   const [target, activation, scores] = [0, 1, 2].map(() => memory.allocate(tokenCount * COUNT * 4)) as [
     MemoryHandle,
     MemoryHandle,
     MemoryHandle,
   ];
-  const residual = memory.allocate(tokenCount * HIDDEN * 4);
-  const tokens = word(tokenCount);
-  const matrix = { dtype, rowCount: COUNT, columnCount: HIDDEN, base: weight };
+  const residual = memory.allocate(tokenCount * hidden * 4);
+  const attended = memory.allocate(tokenCount * hidden * 4);
+  const tokens = word(set, tokenCount);
+  const matrix = { dtype, rowCount: COUNT, columnCount: hidden, base: weight };
   const act = { activationFn: { name: "relu", threshold: 0 }, upActivation: "none" } as const;
-  const list = { ids: order, order, orderBegin: word(0), orderEnd: word(COUNT) };
+  const list = { ids: order, order, orderBegin: word(set, 0), orderEnd: word(set, COUNT) };
+  const ffn = { tokenCount: tokens, layout, addresses, activation, activationStride: COUNT };
+  const heads = {
+    position: word(set, 3 + first),
+    keyCache: caches[0],
+    valueCache: caches[1],
+    headCount: hidden / HEAD_DIM,
+    keyValueHeadCount: 1,
+    headDim: HEAD_DIM,
+    scale: 0.2,
+    window: null,
+    capacityTokens: CAPACITY,
+  };
   const ops: KernelOp[] = [
     { op: "matmul", tokenCount: tokens, weight: matrix, source, target, accumulate: false },
-    {
-      op: "ffnActivations",
-      tokenCount: tokens,
-      layout,
-      ...act,
-      addresses,
-      ...list,
-      source,
-      activation,
-      activationStride: COUNT,
-    },
-    {
-      op: "ffnDown",
-      tokenCount: tokens,
-      layout,
-      addresses,
-      positionCount: word(COUNT),
-      activation,
-      activationStride: COUNT,
-      target: residual,
-    },
+    { op: "ffnActivations", ...ffn, ...act, ...list, source },
+    { op: "ffnDown", ...ffn, positionCount: list.orderEnd, target: residual },
     {
       op: "neuronScores",
       kind: "product",
@@ -109,26 +136,30 @@ async function results(
       source,
       scores,
     },
+    { op: "attention", tokenCount: tokens, query: source, target: attended, ...heads },
   ];
   const program = set.compile(ops);
   set.run(program);
   const out = [target, activation, scores].map((handle) => memory.words(handle, tokenCount * COUNT).slice());
-  out.push(memory.words(residual, tokenCount * HIDDEN).slice());
+  out.push(memory.words(residual, tokenCount * hidden).slice());
+  out.push(memory.words(attended, tokenCount * hidden).slice());
   await set.close();
   return out;
 }
 
 describe("results do not depend on how the work is cut", () => {
-  it.each(DTYPES)("%s: tokens together or alone, one to three threads, bit by bit", async (dtype) => {
-    const together = await results(dtype, 1, 0, TOKENS);
+  const cases = [...DTYPES.map((dtype) => [dtype, HIDDEN] as const), ["q8_0", 576] as const];
+  it.each(cases)("%s, %i columns: tokens together or alone, one to three threads", async (dtype, hidden) => {
+    const together = await results(dtype, 1, 0, TOKENS, hidden);
     expect(together.every((words) => words.some((value) => value !== 0))).toBe(true);
-    for (const threadCount of [2, 3]) expect(await results(dtype, threadCount, 0, TOKENS)).toEqual(together);
+    for (const threadCount of [2, 3])
+      expect(await results(dtype, threadCount, 0, TOKENS, hidden)).toEqual(together);
     for (const [token, threadCount] of [
       [0, 1],
       [3, 2],
       [4, 3],
     ] as const) {
-      const alone = await results(dtype, threadCount, token, 1);
+      const alone = await results(dtype, threadCount, token, 1, hidden);
       alone.forEach((words, i) => {
         expect(words).toEqual(together[i]!.slice(token * words.length, (token + 1) * words.length));
       });

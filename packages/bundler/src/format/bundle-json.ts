@@ -30,7 +30,11 @@ export function decodeBundleJson(bytes: Uint8Array, path: string): unknown {
   const match = /^\{"manifestCrc32c":"([0-9a-f]{8})",\n$/.exec(line);
   const intact = match !== null && Number.parseInt(match[1]!, 16) === crc32c(bytes.subarray(PREFIX_BYTES));
   if (match !== null && !intact) {
-    throw new FlashlmError("BUNDLE_CHECKSUM", `${path} was changed or damaged (its checksum differs): make the bundle again`, { path });
+    throw new FlashlmError(
+      "BUNDLE_CHECKSUM",
+      `${path} was changed or damaged (its checksum differs): make the bundle again`,
+      { path },
+    );
   }
   let value: unknown;
   try {
@@ -40,8 +44,17 @@ export function decodeBundleJson(bytes: Uint8Array, path: string): unknown {
   }
   const version = (value as { formatVersion?: unknown } | null)?.formatVersion;
   if (typeof version === "number" && version !== 1) {
-    throw new FlashlmError("BUNDLE_VERSION", `${path} has format version ${version}, this program reads 1: update it, or make the bundle again`, { path, version });
+    throw new FlashlmError(
+      "BUNDLE_VERSION",
+      `${path} has format version ${version}, this program reads 1: update it, or make the bundle again`,
+      { path, version },
+    );
   }
-  if (!intact) throw new FlashlmError("BUNDLE_FORMAT", `${path} does not begin with a checksum line: make the bundle again`, { path });
+  if (!intact)
+    throw new FlashlmError(
+      "BUNDLE_FORMAT",
+      `${path} does not begin with a checksum line: make the bundle again`,
+      { path },
+    );
   return value;
 }

@@ -1,4 +1,11 @@
-import { alignUp, isExactlySparse, type ModelConfig, type RecordLayout, rowBytes, type WeightDtype } from "@flashlm/contracts";
+import {
+  alignUp,
+  isExactlySparse,
+  type ModelConfig,
+  type RecordLayout,
+  rowBytes,
+  type WeightDtype,
+} from "@flashlm/contracts";
 import type { Checkpoint } from "../sources/checkpoint.js";
 import { PAGE_BYTES, TENSOR_ALIGNMENT_BYTES } from "./limits.js";
 import { fitsBlocks, matrixDtype, partDtype, recordLayout } from "./record-layout.js";
@@ -44,12 +51,28 @@ interface Shape {
 }
 
 const LAYER_ORDER: readonly string[] = [
-  "attention_norm.weight", "attention_norm.bias",
-  "attention.query.weight", "attention.query.bias", "attention.key.weight", "attention.key.bias",
-  "attention.value.weight", "attention.value.bias", "attention.output.weight", "attention.output.bias",
-  "ffn_norm.weight", "ffn_norm.bias", "ffn.gate.bias", "ffn.up.bias", "ffn.down.bias",
+  "attention_norm.weight",
+  "attention_norm.bias",
+  "attention.query.weight",
+  "attention.query.bias",
+  "attention.key.weight",
+  "attention.key.bias",
+  "attention.value.weight",
+  "attention.value.bias",
+  "attention.output.weight",
+  "attention.output.bias",
+  "ffn_norm.weight",
+  "ffn_norm.bias",
+  "ffn.gate.bias",
+  "ffn.up.bias",
+  "ffn.down.bias",
 ];
-const GLOBAL_ORDER: readonly string[] = ["embedding.weight", "head.weight", "final_norm.weight", "final_norm.bias"];
+const GLOBAL_ORDER: readonly string[] = [
+  "embedding.weight",
+  "head.weight",
+  "final_norm.weight",
+  "final_norm.bias",
+];
 
 /** Lays out a bundle of `checkpoint` in `dtype`. Pure: the same input gives the same bytes. */
 export function planBundle(checkpoint: Checkpoint, dtype: WeightDtype): BundlePlan {
@@ -75,7 +98,12 @@ function residentShapes(checkpoint: Checkpoint, dtype: WeightDtype): Shape[][] {
     const columnCount = shape.at(-1) ?? 1;
     const isMatrix = shape.length > 1;
     const rowCount = isMatrix ? shape.slice(0, -1).reduce((product, size) => product * size, 1) : 1;
-    const entry: Shape = { name, dtype: isMatrix ? matrixDtype(dtype, columnCount) : "f32", rowCount, columnCount };
+    const entry: Shape = {
+      name,
+      dtype: isMatrix ? matrixDtype(dtype, columnCount) : "f32",
+      rowCount,
+      columnCount,
+    };
     if (match === null) globals.push(entry);
     else groups[Number(match[1])]?.push(entry);
   }
@@ -105,13 +133,23 @@ function predictorShapes(model: ModelConfig, dtype: WeightDtype): Shape[][] {
     }
     if (!isExactlySparse(model.ffn)) continue;
     const parts = model.ffn.upActivation === "relu" ? (["gate", "up"] as const) : (["gate"] as const);
-    groups.push(parts.map((part) => ({ name: `${prefix}exact.${part}.weight`, dtype: partDtype(dtype, part), rowCount, columnCount })));
+    groups.push(
+      parts.map((part) => ({
+        name: `${prefix}exact.${part}.weight`,
+        dtype: partDtype(dtype, part),
+        rowCount,
+        columnCount,
+      })),
+    );
   }
   return groups;
 }
 
 /** Offsets within the data of a file, then moved behind its header. */
-function placeGroups(groups: readonly Shape[][], fileIndex: 0 | 2): { tensors: PlannedTensor[]; dataBytes: number } {
+function placeGroups(
+  groups: readonly Shape[][],
+  fileIndex: 0 | 2,
+): { tensors: PlannedTensor[]; dataBytes: number } {
   const tensors: PlannedTensor[] = [];
   let end = 0;
   for (const group of groups) {
@@ -137,13 +175,19 @@ export function tensorFileHeader(tensors: readonly PlannedTensor[], dataBytes: n
   return encodeHeader(entries, dataBytes);
 }
 
-function layOut(model: ModelConfig, record: RecordLayout, resident: Shape[][], predictor: Shape[][]): BundlePlan {
+function layOut(
+  model: ModelConfig,
+  record: RecordLayout,
+  resident: Shape[][],
+  predictor: Shape[][],
+): BundlePlan {
   const files: PlannedFile[] = [];
   const tensors: PlannedTensor[] = [];
   const addTensorFile = (name: string, groups: Shape[][], fileIndex: 0 | 2): void => {
     const placed = placeGroups(groups, fileIndex);
     const header = tensorFileHeader(placed.tensors, placed.dataBytes);
-    for (const tensor of placed.tensors) tensors.push({ ...tensor, offsetBytes: tensor.offsetBytes + header.length });
+    for (const tensor of placed.tensors)
+      tensors.push({ ...tensor, offsetBytes: tensor.offsetBytes + header.length });
     files.push({ name, header, sizeBytes: header.length + placed.dataBytes });
   };
   addTensorFile("resident.safetensors", resident, 0);
@@ -156,28 +200,49 @@ function layOut(model: ModelConfig, record: RecordLayout, resident: Shape[][], p
 }
 
 /** Places the records of each layer on a page of `neurons.safetensors`. */
-export function planNeurons(neuronCounts: readonly number[], strideBytes: number): { file: PlannedFile; layers: { neuronCount: number; offsetBytes: number }[] } {
+export function planNeurons(
+  neuronCounts: readonly number[],
+  strideBytes: number,
+): { file: PlannedFile; layers: { neuronCount: number; offsetBytes: number }[] } {
   let end = 0;
   const entries = neuronCounts.map((neuronCount, layer): HeaderEntry => {
     const offsetBytes = alignUp(end, PAGE_BYTES);
     const lengthBytes = neuronCount * strideBytes;
     end = offsetBytes + lengthBytes;
-    return { name: `layers.${layer}.records`, dtype: "U8", shape: [neuronCount, strideBytes], offsetBytes, lengthBytes };
+    return {
+      name: `layers.${layer}.records`,
+      dtype: "U8",
+      shape: [neuronCount, strideBytes],
+      offsetBytes,
+      lengthBytes,
+    };
   });
   const dataBytes = alignUp(end, PAGE_BYTES);
   const header = encodeHeader(entries, dataBytes);
-  const layers = entries.map((entry, layer) => ({ neuronCount: neuronCounts[layer]!, offsetBytes: entry.offsetBytes + header.length }));
+  const layers = entries.map((entry, layer) => ({
+    neuronCount: neuronCounts[layer]!,
+    offsetBytes: entry.offsetBytes + header.length,
+  }));
   return { file: { name: "neurons.safetensors", header, sizeBytes: header.length + dataBytes }, layers };
 }
 
 /** Places checksums and order of each layer in `checksums.safetensors`, without gaps. */
-export function planChecksums(neuronCounts: readonly number[]): { file: PlannedFile; tables: { crcOffsetBytes: number; orderOffsetBytes: number }[] } {
+export function planChecksums(neuronCounts: readonly number[]): {
+  file: PlannedFile;
+  tables: { crcOffsetBytes: number; orderOffsetBytes: number }[];
+} {
   let end = 0;
   const entries: HeaderEntry[] = [];
   for (const [layer, neuronCount] of neuronCounts.entries()) {
     for (const table of ["crc32c", "order"]) {
       const lengthBytes = neuronCount * 4;
-      entries.push({ name: `layers.${layer}.${table}`, dtype: "U32", shape: [neuronCount], offsetBytes: end, lengthBytes });
+      entries.push({
+        name: `layers.${layer}.${table}`,
+        dtype: "U32",
+        shape: [neuronCount],
+        offsetBytes: end,
+        lengthBytes,
+      });
       end += lengthBytes;
     }
   }

@@ -1,4 +1,11 @@
-import { alignUp, type ModelConfig, type RecordLayout, type RecordPart, rowBytes, type WeightDtype } from "@flashlm/contracts";
+import {
+  alignUp,
+  type ModelConfig,
+  type RecordLayout,
+  type RecordPart,
+  rowBytes,
+  type WeightDtype,
+} from "@flashlm/contracts";
 import { SECTOR_BYTES, VECTOR_ALIGNMENT_BYTES } from "./limits.js";
 
 /** True where q8_0 and q4_0 rows of this many weights exist (whole blocks of 32). */
@@ -21,7 +28,11 @@ export function matrixDtype(dtype: WeightDtype, columnCount: number): WeightDtyp
  * Layout of the neuron records of a model: gate (gated FFNs only), up, down, each on 16 bytes; the stride is rounded
  * up to 512 where that costs at most one eighth, otherwise to 16.
  */
-export function recordLayout(ffnKind: ModelConfig["ffn"]["kind"], hiddenSize: number, dtype: WeightDtype): RecordLayout {
+export function recordLayout(
+  ffnKind: ModelConfig["ffn"]["kind"],
+  hiddenSize: number,
+  dtype: WeightDtype,
+): RecordLayout {
   const names = ffnKind === "gated" ? (["gate", "up", "down"] as const) : (["up", "down"] as const);
   const parts: RecordPart[] = [];
   let end = 0;

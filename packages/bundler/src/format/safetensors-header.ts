@@ -27,7 +27,11 @@ export function encodeHeader(entries: readonly HeaderEntry[], dataBytes: number)
   let end = 0;
   const padUntil = (offsetBytes: number): void => {
     if (offsetBytes === end) return;
-    header[`__pad.${padCount++}`] = { dtype: "U8", shape: [offsetBytes - end], data_offsets: [end, offsetBytes] };
+    header[`__pad.${padCount++}`] = {
+      dtype: "U8",
+      shape: [offsetBytes - end],
+      data_offsets: [end, offsetBytes],
+    };
   };
   for (const entry of entries) {
     padUntil(entry.offsetBytes);

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
-import { open, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { FlashlmError } from "@flashlm/contracts";
+import { OWN_NAMES } from "./own-names.js";
 
 /** Turns a failed write into BUNDLE_WRITE; errors of ours pass unchanged. */
 export function writeError(cause: unknown, path: string, neededBytes: number): unknown {
@@ -9,12 +10,23 @@ export function writeError(cause: unknown, path: string, neededBytes: number): u
   const code = (cause as NodeJS.ErrnoException)?.code;
   if (code === undefined) return cause;
   const full = code === "ENOSPC" || code === "EDQUOT";
-  const advice = full ? `the disk is full: the bundle needs ${neededBytes} bytes; free some and run again, it resumes` : "check the folder and run again";
-  return new FlashlmError("BUNDLE_WRITE", `writing ${path} failed (${(cause as Error).message}): ${advice}`, { path, neededBytes, systemCode: code }, cause);
+  const advice = full
+    ? `the disk is full: the bundle needs ${neededBytes} bytes; free some and run again, it resumes`
+    : "check the folder and run again";
+  return new FlashlmError(
+    "BUNDLE_WRITE",
+    `writing ${path} failed (${(cause as Error).message}): ${advice}`,
+    { path, neededBytes, systemCode: code },
+    cause,
+  );
 }
 
 /** @throws BUNDLE_WRITE when the file system of `path` has less than `neededBytes` free; says how much is missing. */
-export async function requireFreeSpace(path: string, neededBytes: number, measure: typeof statfs = statfs): Promise<void> {
+export async function requireFreeSpace(
+  path: string,
+  neededBytes: number,
+  measure: typeof statfs = statfs,
+): Promise<void> {
   let freeBytes: number;
   try {
     const stats = await measure(path);
@@ -51,18 +63,62 @@ export async function replaceDurably(path: string, text: string): Promise<void> 
   await rename(`${path}.new`, path);
 }
 
+/** Copies a small file durably. */
+export async function copyDurably(fromPath: string, toPath: string): Promise<void> {
+  await writeDurably(toPath, await readFile(fromPath));
+}
+
+/** Folder a replaced bundle stands in for a moment. */
+function asidePath(outPath: string): string {
+  return `${outPath}.old-flashlm`;
+}
+
+/** Names in a folder that are not of a bundle; none where there is no folder. */
+async function foreignNames(path: string): Promise<string[]> {
+  const names = await readdir(path).catch(() => [] as string[]);
+  return names.filter((name) => !OWN_NAMES.has(name));
+}
+
+/** @throws BUNDLE_WRITE where a folder to work in holds files that no bundle has. */
+export async function refuseForeign(path: string): Promise<void> {
+  const [name] = await foreignNames(path);
+  if (name === undefined) return;
+  const message = `${path} holds files that are not of a bundle (${name}): move it away`;
+  throw new FlashlmError("BUNDLE_WRITE", message, { path });
+}
+
+/**
+ * Deletes a bundle's folder if all of it is ours. `bundle.json` goes first, so that half a folder is never taken for
+ * a bundle.
+ */
+export async function discardFolder(path: string): Promise<void> {
+  if ((await foreignNames(path)).length > 0) return;
+  await rm(join(path, "bundle.json"), { force: true });
+  await rm(path, { recursive: true, force: true });
+}
+
 /** Puts back what an interrupted replacement moved aside, and drops leftovers of a finished one. */
 export async function recoverReplacement(outPath: string): Promise<void> {
-  const aside = `${outPath}.old`;
-  if (!existsSync(join(aside, "bundle.json"))) return;
-  if (existsSync(outPath)) await rm(aside, { recursive: true, force: true });
-  else await rename(aside, outPath);
+  const aside = asidePath(outPath);
+  if (!existsSync(aside)) return;
+  const isBundle = existsSync(join(aside, "bundle.json"));
+  if (isBundle && existsSync(outPath)) await retire(aside, outPath);
+  else if (isBundle) await rename(aside, outPath);
+  else await discardFolder(aside);
+}
+
+/** Drops a replaced bundle; files that somebody put into it move to the new one. */
+async function retire(aside: string, outPath: string): Promise<void> {
+  for (const name of await foreignNames(aside)) {
+    if (!existsSync(join(outPath, name))) await rename(join(aside, name), join(outPath, name));
+  }
+  await discardFolder(aside);
 }
 
 /** Moves a finished folder to `outPath`; a bundle already there is replaced and then deleted. */
 export async function installFolder(partialPath: string, outPath: string): Promise<void> {
   await syncFolder(partialPath);
-  const aside = `${outPath}.old`;
+  const aside = asidePath(outPath);
   const replaces = existsSync(outPath);
   if (replaces) await rename(outPath, aside);
   try {
@@ -72,7 +128,7 @@ export async function installFolder(partialPath: string, outPath: string): Promi
     throw cause;
   }
   await syncFolder(dirname(outPath));
-  if (replaces) await rm(aside, { recursive: true, force: true });
+  if (replaces) await retire(aside, outPath);
 }
 
 /** Reads a text file, or null when there is none. */

@@ -44,7 +44,11 @@ export async function writeTensor(target: SectionTarget, tensor: PlannedTensor):
     const count = Math.min(blockRows, rowCount - begin);
     target.checkpoint.readRows(tensor.name, begin, begin + count, source.subarray(0, count * columnCount));
     for (let row = 0; row < count; row++) {
-      encodeRow(dtype, source.subarray(row * columnCount, (row + 1) * columnCount), encoded.subarray(row * stride, (row + 1) * stride));
+      encodeRow(
+        dtype,
+        source.subarray(row * columnCount, (row + 1) * columnCount),
+        encoded.subarray(row * stride, (row + 1) * stride),
+      );
     }
     const bytes = encoded.subarray(0, count * stride);
     checksum = crc32c(bytes, checksum);
@@ -55,7 +59,14 @@ export async function writeTensor(target: SectionTarget, tensor: PlannedTensor):
 }
 
 /** Encoded down columns of neurons `begin` to before `end`, and their L2 norms into `norms` (by neuron). */
-function encodeColumns(target: SectionTarget, layer: number, begin: number, end: number, dtype: WeightDtype, norms: Float32Array): Uint8Array {
+function encodeColumns(
+  target: SectionTarget,
+  layer: number,
+  begin: number,
+  end: number,
+  dtype: WeightDtype,
+  norms: Float32Array,
+): Uint8Array {
   const { hiddenSize } = target.plan.record;
   const neuronCount = target.plan.layers[layer]!.neuronCount;
   const columnBytes = rowBytes(dtype, hiddenSize);
@@ -67,7 +78,12 @@ function encodeColumns(target: SectionTarget, layer: number, begin: number, end:
   const tile = new Float32Array(TILE_NEURONS * stripRows);
   for (let rowBegin = 0; rowBegin < hiddenSize; rowBegin += stripRows) {
     const rowCount = Math.min(stripRows, hiddenSize - rowBegin);
-    target.checkpoint.readRows(`layers.${layer}.ffn.down.weight`, rowBegin, rowBegin + rowCount, strip.subarray(0, rowCount * neuronCount));
+    target.checkpoint.readRows(
+      `layers.${layer}.ffn.down.weight`,
+      rowBegin,
+      rowBegin + rowCount,
+      strip.subarray(0, rowCount * neuronCount),
+    );
     const offsetBytes = rowBytes(dtype, rowBegin);
     const lengthBytes = rowBytes(dtype, rowCount);
     for (let neuron = begin; neuron < end; neuron += TILE_NEURONS) {
@@ -98,12 +114,17 @@ interface RowSink {
 }
 
 /** Writes the records of a layer and its predictor tensors; returns record checksums and those of the tensors by name. */
-export async function writeLayer(target: SectionTarget, layer: number): Promise<{ recordChecksums: Uint32Array; tensorChecksums: Record<string, number> }> {
+export async function writeLayer(
+  target: SectionTarget,
+  layer: number,
+): Promise<{ recordChecksums: Uint32Array; tensorChecksums: Record<string, number> }> {
   const { plan } = target;
   const { neuronCount } = plan.layers[layer]!;
   const recordChecksums = new Uint32Array(neuronCount);
   const norms = new Float32Array(neuronCount);
-  const sinks = plan.tensors.filter((tensor) => tensor.fileIndex === 2 && tensor.name.startsWith(`layers.${layer}.`)).map((tensor): RowSink => ({ tensor, checksum: 0 }));
+  const sinks = plan.tensors
+    .filter((tensor) => tensor.fileIndex === 2 && tensor.name.startsWith(`layers.${layer}.`))
+    .map((tensor): RowSink => ({ tensor, checksum: 0 }));
   const down = plan.record.parts.find((part) => part.part === "down")!;
   const passNeurons = Math.max(TILE_NEURONS, Math.floor(COLUMNS_BYTES / down.lengthBytes));
   for (let begin = 0; begin < neuronCount; begin += passNeurons) {
@@ -117,13 +138,26 @@ export async function writeLayer(target: SectionTarget, layer: number): Promise<
   return { recordChecksums, tensorChecksums };
 }
 
-async function appendRows(target: SectionTarget, sink: RowSink, bytes: Uint8Array, offsetBytes: number): Promise<void> {
+async function appendRows(
+  target: SectionTarget,
+  sink: RowSink,
+  bytes: Uint8Array,
+  offsetBytes: number,
+): Promise<void> {
   sink.checksum = crc32c(bytes, sink.checksum);
   await writeAt(target.files[2]!, bytes, sink.tensor.offsetBytes + offsetBytes);
   target.onBytes(bytes.length);
 }
 
-async function writeRecords(target: SectionTarget, layer: number, begin: number, end: number, columns: Uint8Array, checksums: Uint32Array, sinks: readonly RowSink[]): Promise<void> {
+async function writeRecords(
+  target: SectionTarget,
+  layer: number,
+  begin: number,
+  end: number,
+  columns: Uint8Array,
+  checksums: Uint32Array,
+  sinks: readonly RowSink[],
+): Promise<void> {
   const { hiddenSize, strideBytes, parts } = target.plan.record;
   const blockCount = Math.max(1, Math.min(end - begin, Math.floor(BLOCK_BYTES / (hiddenSize * 4))));
   const source = new Float32Array(blockCount * hiddenSize);
@@ -132,7 +166,13 @@ async function writeRecords(target: SectionTarget, layer: number, begin: number,
     const count = Math.min(blockCount, end - first);
     for (const part of parts) {
       const isDown = part.part === "down";
-      if (!isDown) target.checkpoint.readRows(`layers.${layer}.ffn.${part.part}.weight`, first, first + count, source.subarray(0, count * hiddenSize));
+      if (!isDown)
+        target.checkpoint.readRows(
+          `layers.${layer}.ffn.${part.part}.weight`,
+          first,
+          first + count,
+          source.subarray(0, count * hiddenSize),
+        );
       for (let at = 0; at < count; at++) {
         const start = at * strideBytes + part.offsetBytes;
         const vector = records.subarray(start, start + part.lengthBytes);
@@ -140,19 +180,23 @@ async function writeRecords(target: SectionTarget, layer: number, begin: number,
         if (isDown) vector.set(columns.subarray(column, column + part.lengthBytes));
         else encodeRow(part.dtype, source.subarray(at * hiddenSize, (at + 1) * hiddenSize), vector);
       }
-      for (const sink of isDown ? [] : sinks.filter((each) => each.tensor.name.endsWith(`.${part.part}.weight`))) {
+      for (const sink of isDown
+        ? []
+        : sinks.filter((each) => each.tensor.name.endsWith(`.${part.part}.weight`))) {
         const stride = rowBytes(sink.tensor.dtype, hiddenSize);
         const rows = new Uint8Array(count * stride);
         for (let at = 0; at < count; at++) {
           const row = rows.subarray(at * stride, (at + 1) * stride);
           const start = at * strideBytes + part.offsetBytes;
-          if (sink.tensor.name.includes(".exact.")) row.set(records.subarray(start, start + part.lengthBytes));
+          if (sink.tensor.name.includes(".exact."))
+            row.set(records.subarray(start, start + part.lengthBytes));
           else encodeRow("q4_0", source.subarray(at * hiddenSize, (at + 1) * hiddenSize), row);
         }
         await appendRows(target, sink, rows, first * stride);
       }
     }
-    for (let at = 0; at < count; at++) checksums[first + at] = crc32c(records.subarray(at * strideBytes, (at + 1) * strideBytes));
+    for (let at = 0; at < count; at++)
+      checksums[first + at] = crc32c(records.subarray(at * strideBytes, (at + 1) * strideBytes));
     const bytes = records.subarray(0, count * strideBytes);
     await writeAt(target.files[1]!, bytes, target.plan.layers[layer]!.offsetBytes + first * strideBytes);
     target.onBytes(bytes.length);

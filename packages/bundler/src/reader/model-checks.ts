@@ -1,0 +1,58 @@
+import { type BundleManifest, type BundleTensor, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { matrixDtype, partDtype } from "../format/record-layout.js";
+import { wantedTensors } from "../sources/canonical-tensors.js";
+
+interface Wanted {
+  readonly rowCount: number;
+  readonly columnCount: number;
+  readonly dtype: WeightDtype;
+}
+
+/**
+ * Checks that the tensors that the runtime will read have the shapes the model gives them: kernels take their sizes
+ * from the model. Names that are not known are left alone, they are of a later minor version. @throws BUNDLE_FORMAT.
+ */
+export function checkModelTensors(manifest: BundleManifest, path: string): void {
+  const { model } = manifest;
+  const found = new Map<string, BundleTensor>(manifest.tensors.map((tensor) => [tensor.name, tensor]));
+  const check = (name: string, wanted: Wanted, needed: boolean): void => {
+    const tensor = found.get(name);
+    if (tensor === undefined && !needed) return;
+    const fits =
+      tensor?.rowCount === wanted.rowCount &&
+      tensor.columnCount === wanted.columnCount &&
+      tensor.dtype === wanted.dtype;
+    if (fits) return;
+    const expected = `${wanted.dtype} [${wanted.rowCount}, ${wanted.columnCount}]`;
+    const came =
+      tensor === undefined ? "no such tensor" : `${tensor.dtype} [${tensor.rowCount}, ${tensor.columnCount}]`;
+    throw new FlashlmError(
+      "BUNDLE_FORMAT",
+      `${path}: ${name} must be ${expected}, but there is ${came}: make the bundle again`,
+      { path, name },
+    );
+  };
+  for (const { name, shape } of wantedTensors(model)) {
+    if (/\.ffn\.(gate|up|down)\.weight$/.test(name)) continue;
+    const columnCount = shape.at(-1)!;
+    const isMatrix = shape.length > 1;
+    const dtype = isMatrix ? matrixDtype(manifest.dtype, columnCount) : "f32";
+    check(name, { rowCount: isMatrix ? shape[0]! : 1, columnCount, dtype }, model.family === "llama");
+  }
+  const rowCount = model.ffn.neuronCount;
+  for (let layer = 0; layer < model.layerCount; layer++) {
+    for (const part of ["gate", "up"] as const) {
+      check(
+        `layers.${layer}.shadow.${part}.weight`,
+        { rowCount, columnCount: model.hiddenSize, dtype: "q4_0" },
+        false,
+      );
+      check(
+        `layers.${layer}.exact.${part}.weight`,
+        { rowCount, columnCount: model.hiddenSize, dtype: partDtype(manifest.dtype, part) },
+        false,
+      );
+    }
+    check(`layers.${layer}.shadow.down_norm`, { rowCount: 1, columnCount: rowCount, dtype: "f32" }, false);
+  }
+}

@@ -1,0 +1,130 @@
+// Rows times a factor, added to a target: element by element, multiply then add.
+import { blockBytes, eight, fourScales, highFour, load1, load4, lowFour, oneScale, spread } from "./convert";
+import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0 } from "./layout";
+
+// @ts-ignore: decorator
+@inline
+function add(place: usize, weights: v128, factor: v128): void {
+  v128.store(place, f32x4.add(v128.load(place), f32x4.mul(factor, weights)));
+}
+
+function axpyPlain<T>(factor: f32, row: usize, target: usize, count: i32): void {
+  const lanes = f32x4.splat(factor);
+  let index = 0;
+  for (; index + 4 <= count; index += 4) {
+    add(target + (<usize>index << 2), load4<T>(row + <usize>index * sizeof<T>()), lanes);
+  }
+  for (; index < count; index++) {
+    const place = target + (<usize>index << 2);
+    store<f32>(place, load<f32>(place) + factor * load1<T>(row + <usize>index * sizeof<T>()));
+  }
+}
+
+function axpyBlocks<T>(factor: f32, row: usize, target: usize, count: i32): void {
+  const lanes = f32x4.splat(factor);
+  const end = target + (<usize>count << 2);
+  while (target < end) {
+    const scale = oneScale(row);
+    let words = eight<T>(row, 0);
+    add(target + 0, lowFour(words, scale), lanes);
+    add(target + 16, highFour(words, scale), lanes);
+    words = eight<T>(row, 1);
+    add(target + 32, lowFour(words, scale), lanes);
+    add(target + 48, highFour(words, scale), lanes);
+    words = eight<T>(row, 2);
+    add(target + 64, lowFour(words, scale), lanes);
+    add(target + 80, highFour(words, scale), lanes);
+    words = eight<T>(row, 3);
+    add(target + 96, lowFour(words, scale), lanes);
+    add(target + 112, highFour(words, scale), lanes);
+    row += blockBytes<T>();
+    target += 128;
+  }
+}
+
+/** target += factor * row, element by element. */
+export function axpy(dtype: i32, factor: f32, row: usize, target: usize, count: i32): void {
+  if (dtype == DTYPE_F32) axpyPlain<f32>(factor, row, target, count);
+  else if (dtype == DTYPE_F16) axpyPlain<u16>(factor, row, target, count);
+  else if (dtype == DTYPE_BF16) axpyPlain<i16>(factor, row, target, count);
+  else if (dtype == DTYPE_Q8_0) axpyBlocks<i8>(factor, row, target, count);
+  else axpyBlocks<u8>(factor, row, target, count);
+}
+
+function axpyPlain4<T>(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): void {
+  const lanes0 = v128.load32_splat(factors);
+  const lanes1 = v128.load32_splat(factors, 4);
+  const lanes2 = v128.load32_splat(factors, 8);
+  const lanes3 = v128.load32_splat(factors, 12);
+  const end = target + (<usize>count << 2);
+  for (; target + 16 <= end; target += 16) {
+    let sum = f32x4.add(v128.load(target), f32x4.mul(lanes0, load4<T>(row0)));
+    sum = f32x4.add(sum, f32x4.mul(lanes1, load4<T>(row1)));
+    sum = f32x4.add(sum, f32x4.mul(lanes2, load4<T>(row2)));
+    sum = f32x4.add(sum, f32x4.mul(lanes3, load4<T>(row3)));
+    v128.store(target, sum);
+    row0 += 4 * sizeof<T>();
+    row1 += 4 * sizeof<T>();
+    row2 += 4 * sizeof<T>();
+    row3 += 4 * sizeof<T>();
+  }
+  for (; target < end; target += 4) {
+    let sum = load<f32>(target) + load<f32>(factors) * load1<T>(row0);
+    sum += load<f32>(factors, 4) * load1<T>(row1);
+    sum += load<f32>(factors, 8) * load1<T>(row2);
+    sum += load<f32>(factors, 12) * load1<T>(row3);
+    store<f32>(target, sum);
+    row0 += sizeof<T>();
+    row1 += sizeof<T>();
+    row2 += sizeof<T>();
+    row3 += sizeof<T>();
+  }
+}
+
+/** Columns `8 index .. 8 index + 7` of a block of four rows. */
+// @ts-ignore: decorator
+@inline
+function addEight<T>(index: i32, row0: usize, row1: usize, row2: usize, row3: usize, scales: v128, factors: v128, target: usize): void {
+  const place = target + 32 * index;
+  let words = eight<T>(row0, index);
+  let first = f32x4.add(v128.load(place), f32x4.mul(spread(factors, 0), lowFour(words, spread(scales, 0))));
+  let second = f32x4.add(v128.load(place, 16), f32x4.mul(spread(factors, 0), highFour(words, spread(scales, 0))));
+  words = eight<T>(row1, index);
+  first = f32x4.add(first, f32x4.mul(spread(factors, 1), lowFour(words, spread(scales, 1))));
+  second = f32x4.add(second, f32x4.mul(spread(factors, 1), highFour(words, spread(scales, 1))));
+  words = eight<T>(row2, index);
+  first = f32x4.add(first, f32x4.mul(spread(factors, 2), lowFour(words, spread(scales, 2))));
+  second = f32x4.add(second, f32x4.mul(spread(factors, 2), highFour(words, spread(scales, 2))));
+  words = eight<T>(row3, index);
+  first = f32x4.add(first, f32x4.mul(spread(factors, 3), lowFour(words, spread(scales, 3))));
+  second = f32x4.add(second, f32x4.mul(spread(factors, 3), highFour(words, spread(scales, 3))));
+  v128.store(place, first);
+  v128.store(place, second, 16);
+}
+
+function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): void {
+  const lanes = v128.load(factors);
+  const end = target + (<usize>count << 2);
+  for (; target < end; target += 128) {
+    const scales = fourScales(row0, row1, row2, row3);
+    addEight<T>(0, row0, row1, row2, row3, scales, lanes, target);
+    addEight<T>(1, row0, row1, row2, row3, scales, lanes, target);
+    addEight<T>(2, row0, row1, row2, row3, scales, lanes, target);
+    addEight<T>(3, row0, row1, row2, row3, scales, lanes, target);
+    row0 += blockBytes<T>();
+    row1 += blockBytes<T>();
+    row2 += blockBytes<T>();
+    row3 += blockBytes<T>();
+  }
+}
+
+/** Four rows in one pass over the target, in order; the sums are those of four single passes. */
+export function axpy4(
+  dtype: i32, factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32,
+): void {
+  if (dtype == DTYPE_F32) axpyPlain4<f32>(factors, row0, row1, row2, row3, target, count);
+  else if (dtype == DTYPE_F16) axpyPlain4<u16>(factors, row0, row1, row2, row3, target, count);
+  else if (dtype == DTYPE_BF16) axpyPlain4<i16>(factors, row0, row1, row2, row3, target, count);
+  else if (dtype == DTYPE_Q8_0) axpyBlocks4<i8>(factors, row0, row1, row2, row3, target, count);
+  else axpyBlocks4<u8>(factors, row0, row1, row2, row3, target, count);
+}
