@@ -3,7 +3,7 @@ import { axpy, axpy4 } from "./axpy";
 import { dequantise, rowLength } from "./convert";
 import { recordAt } from "./ffn";
 import { DTYPE_F32 } from "./layout";
-import { baseOf, dotsOf, scratchOf, splitAt } from "./rows";
+import { baseOf, claim, claimSize, dotsOf, scratchOf } from "./rows";
 
 function downMany(op: usize, positions: i32, first: i32, count: i32, tokens: i32, thread: i32): void {
   const hidden = <usize>load<u32>(op);
@@ -65,14 +65,9 @@ function downOne(op: usize, positions: i32, first: i32, count: i32, thread: i32)
   }
 }
 
-/** Threads share the output elements in blocks of 32; every element sums its positions in ascending order. */
-export function ffnDown(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Adds all positions, then the bias, to the output elements [first, first + count). */
+function downSlice(op: usize, positions: i32, first: i32, count: i32, tokens: i32, thread: i32): void {
   const hidden = load<i32>(op);
-  const blocks = (hidden + 31) >> 5;
-  const first = splitAt(blocks, thread, threads) << 5;
-  const count = min(splitAt(blocks, thread + 1, threads) << 5, hidden) - first;
-  if (count <= 0) return;
-  const positions = load<i32>(load<u32>(op, 20));
   if (tokens == 1) downOne(op, positions, first, count, thread);
   else downMany(op, positions, first, count, tokens, thread);
   const bias = baseOf(op + 36);
@@ -80,5 +75,17 @@ export function ffnDown(op: usize, tokens: i32, thread: i32, threads: i32): void
   for (let t = 0; t < tokens; t++) {
     const place = <usize>load<u32>(op, 32) + ((<usize>t * <usize>hidden + <usize>first) << 2);
     axpy(DTYPE_F32, 1, bias + (<usize>first << 2), place, count);
+  }
+}
+
+/** Threads claim output elements in blocks of 32; every element sums its positions in ascending order. */
+export function ffnDown(op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
+  const hidden = load<i32>(op);
+  const positions = load<i32>(load<u32>(op, 20));
+  const blocks = (hidden + 31) >> 5;
+  const size = claimSize(blocks, threads, 3);
+  for (let block = claim(ticket, size); block < blocks; block = claim(ticket, size)) {
+    const first = block << 5;
+    downSlice(op, positions, first, min((block + size) << 5, hidden) - first, tokens, thread);
   }
 }

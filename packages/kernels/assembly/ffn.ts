@@ -2,7 +2,7 @@
 // ids, order, orderBegin, orderEnd, source, target, targetStride, mask, maskStride, gateBias[2], upBias[2].
 import { FAULT, FAULT_ADDRESS } from "./layout";
 import { activate } from "./math";
-import { baseOf, dotsOf, groupDots, prepareRow, splitAt } from "./rows";
+import { baseOf, claim, claimSize, dotsOf, groupDots, prepareRow } from "./rows";
 
 /** Record of a position, or 0 (and a fault) where it would reach beyond memory. */
 // @ts-ignore: decorator
@@ -78,21 +78,26 @@ function part(op: usize, order: usize, count: i32, isGate: bool, tokens: i32, th
   }
 }
 
-/** Threads share the positions in groups of four. */
-export function ffnActivations(op: usize, tokens: i32, thread: i32, threads: i32): void {
+function oneGroup(op: usize, order: usize, begin: i32, end: i32, g: i32, gated: bool, tokens: i32, thread: i32): void {
+  const first = begin + (g << 2);
+  const place = order + (<usize>first << 2);
+  const count = min(4, end - first);
+  if (gated) part(op, place, count, true, tokens, thread);
+  if (gated && allZero(load<u32>(op, 64), load<u32>(op, 68), place, count, tokens)) return;
+  part(op, place, count, false, tokens, thread);
+}
+
+/** Threads claim positions in groups of four. */
+export function ffnActivations(op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
   const gated = load<u32>(op, 8) != 0;
   const begin = load<i32>(load<u32>(op, 52));
   const end = load<i32>(load<u32>(op, 56));
   if (end <= begin) return;
   const order = <usize>load<u32>(op, 48);
   const groups = (end - begin + 3) >> 2;
-  const last = splitAt(groups, thread + 1, threads);
-  for (let g = splitAt(groups, thread, threads); g < last; g++) {
-    const first = begin + (g << 2);
-    const place = order + (<usize>first << 2);
-    const count = min(4, end - first);
-    if (gated) part(op, place, count, true, tokens, thread);
-    if (gated && allZero(load<u32>(op, 64), load<u32>(op, 68), place, count, tokens)) continue;
-    part(op, place, count, false, tokens, thread);
+  const size = claimSize(groups, threads, 8);
+  for (let claimed = claim(ticket, size); claimed < groups; claimed = claim(ticket, size)) {
+    const last = min(claimed + size, groups);
+    for (let g = claimed; g < last; g++) oneGroup(op, order, begin, end, g, gated, tokens, thread);
   }
 }

@@ -6,13 +6,16 @@ import { gatherRows, norm, rope, storeKeyValue } from "./elementwise";
 import { ffnActivations } from "./ffn";
 import {
   BARRIER, BARRIER_SLEEPERS, FAILED, FAULT, OP_ATTENTION, OP_CRC32C, OP_FFN_ACTIVATIONS, OP_FFN_DOWN, OP_GATHER_ROWS, OP_MATMUL,
-  OP_NEURON_SCORES, OP_NORM, OP_ROPE, OP_STORE_KEY_VALUE, PROGRAM_POINTER, READY, SEQUENCE, SEQUENCE_SLEEPERS, STOP, THREAD_COUNT,
+  OP_NEURON_SCORES, OP_NORM, OP_ROPE, OP_STORE_KEY_VALUE, PROGRAM_POINTER, READY, SEQUENCE, SEQUENCE_SLEEPERS, STOP, THREAD_COUNT, TICKETS, OP_COUNT_MAX,
 } from "./layout";
 import { matmul } from "./matmul";
 import { neuronScores } from "./scores";
 
-/** About 30 microseconds of looking before a thread sleeps: longer would burn cores while reads are awaited. */
-const SPIN_COUNT = 8000;
+/**
+ * About 200 microseconds of looking before a thread sleeps. Waking costs 50 to 100 on a virtual machine, more than most ops take
+ * (bench/matvec.mjs with two threads); longer would burn cores while reads are awaited.
+ */
+const SPIN_COUNT = 50000;
 /** A sleeper looks up this often, in case a thread has died. Milliseconds. */
 const SLEEP_MS: f64 = 50;
 
@@ -44,15 +47,15 @@ function barrier(target: i32, threads: i32): bool {
   return now - target >= 0;
 }
 
-function step(code: u32, op: usize, tokens: i32, thread: i32, threads: i32): void {
-  if (code == OP_MATMUL) matmul(op, tokens, thread, threads);
-  else if (code == OP_FFN_ACTIVATIONS) ffnActivations(op, tokens, thread, threads);
-  else if (code == OP_FFN_DOWN) ffnDown(op, tokens, thread, threads);
+function step(code: u32, op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
+  if (code == OP_MATMUL) matmul(op, tokens, thread, threads, ticket);
+  else if (code == OP_FFN_ACTIVATIONS) ffnActivations(op, tokens, thread, threads, ticket);
+  else if (code == OP_FFN_DOWN) ffnDown(op, tokens, thread, threads, ticket);
   else if (code == OP_ATTENTION) attention(op, tokens, thread, threads);
   else if (code == OP_NORM) norm(op, tokens, thread, threads);
   else if (code == OP_ROPE) rope(op, tokens, thread, threads);
   else if (code == OP_STORE_KEY_VALUE) storeKeyValue(op, tokens, thread, threads);
-  else if (code == OP_NEURON_SCORES) neuronScores(op, tokens, thread, threads);
+  else if (code == OP_NEURON_SCORES) neuronScores(op, tokens, thread, threads, ticket);
   else if (code == OP_GATHER_ROWS) gatherRows(op, tokens, thread, threads);
   else if (code == OP_CRC32C) crc32c(op, thread, threads);
 }
@@ -64,7 +67,7 @@ function execute(program: usize, base: i32, thread: i32, threads: i32): bool {
   for (let index = 0; index < count; index++) {
     const tokenWord = <usize>load<u32>(at, 8);
     const tokens = tokenWord ? load<i32>(tokenWord) : 1;
-    if (tokens > 0) step(load<u32>(at), at + 12, tokens, thread, threads);
+    if (tokens > 0) step(load<u32>(at), at + 12, tokens, thread, threads, TICKETS + (<usize>index << 2));
     if (!barrier(base + (index + 1) * threads, threads)) return false;
     at += 12 + (<usize>load<u32>(at, 4) << 2);
   }
@@ -82,6 +85,8 @@ export function run(program: usize): i32 {
   const threads = atomic.load<i32>(THREAD_COUNT);
   atomic.store<i32>(FAULT, 0);
   const base = atomic.load<i32>(BARRIER);
+  // Every thread has left the last program's ops, so nobody is claiming work.
+  memory.fill(TICKETS, 0, OP_COUNT_MAX << 2);
   if (threads > 1) {
     atomic.store<i32>(PROGRAM_POINTER, <i32>program);
     atomic.store<i32>(PROGRAM_POINTER + 4, base);

@@ -11,6 +11,9 @@ export const READY = 1408;
 export const FAILED = 1472;
 export const FAULT = 1536;
 export const SEQUENCE_SLEEPERS = 1600;
+/** One word per op of the running program: work that threads have claimed. Ends where the tables begin. */
+export const TICKETS = 1664;
+export const OP_COUNT_MAX = 96;
 /** Slice-by-8 tables of CRC32C: eight of 256 words. */
 export const CRC_TABLES = 2048;
 /** Compiled programs: 2000 of 12 ops with 20 words each, rounded up. */

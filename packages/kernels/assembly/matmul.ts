@@ -1,6 +1,6 @@
 // Command: dtype, rows, columns, weight[2], source, target, bias[2], accumulate.
 import { rowLength } from "./convert";
-import { baseOf, dotsOf, groupDots, prepareRow, splitAt } from "./rows";
+import { baseOf, claim, claimSize, dotsOf, groupDots, prepareRow } from "./rows";
 
 function storeDots(dots: usize, target: usize, rows: i32, group: i32, count: i32, bias: usize, accumulate: bool): void {
   for (let t = 0; t < group; t++) {
@@ -13,21 +13,15 @@ function storeDots(dots: usize, target: usize, rows: i32, group: i32, count: i32
   }
 }
 
-/** Threads share the rows in groups of four. */
-export function matmul(op: usize, tokens: i32, thread: i32, threads: i32): void {
-  const dtype = load<i32>(op);
-  const rows = load<i32>(op, 4);
-  const columns = load<i32>(op, 8);
-  const weight = baseOf(op + 12);
+function rowGroups(
+  op: usize, dtype: i32, rows: i32, columns: i32, weight: usize, pitch: usize, begin: i32, end: i32, tokens: i32, thread: i32,
+): void {
   const source = load<u32>(op, 20);
   const target: usize = load<u32>(op, 24);
   const bias = baseOf(op + 28);
   const accumulate = load<u32>(op, 36) != 0;
-  const pitch = rowLength(dtype, columns);
   const dots = dotsOf(thread);
-  const groups = (rows + 3) >> 2;
-  const last = splitAt(groups, thread + 1, threads);
-  for (let g = splitAt(groups, thread, threads); g < last; g++) {
+  for (let g = begin; g < end; g++) {
     const row = g << 2;
     const count = min(4, rows - row);
     const start = weight + <usize>row * pitch;
@@ -41,5 +35,19 @@ export function matmul(op: usize, tokens: i32, thread: i32, threads: i32): void 
       const place = target + ((<usize>t * <usize>rows + <usize>row) << 2);
       storeDots(dots, place, rows, group, count, bias ? bias + (<usize>row << 2) : 0, accumulate);
     }
+  }
+}
+
+/** Threads claim rows in groups of four. */
+export function matmul(op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
+  const dtype = load<i32>(op);
+  const rows = load<i32>(op, 4);
+  const columns = load<i32>(op, 8);
+  const weight = baseOf(op + 12);
+  const pitch = rowLength(dtype, columns);
+  const groups = (rows + 3) >> 2;
+  const size = claimSize(groups, threads, 8);
+  for (let first = claim(ticket, size); first < groups; first = claim(ticket, size)) {
+    rowGroups(op, dtype, rows, columns, weight, pitch, first, min(first + size, groups), tokens, thread);
   }
 }

@@ -4,6 +4,20 @@ import { dot4 } from "./dot";
 import { DTYPE_F32, SCRATCH_BASE, SCRATCH_BYTES, SCRATCH_DOTS } from "./layout";
 import { tile2x4 } from "./tile";
 
+/** Pieces of work that a thread claims at a time: small enough that a thread which wakes late, or loses its core to a read, holds nobody up. */
+// @ts-ignore: decorator
+@inline
+export function claimSize(count: i32, threads: i32, claimsPerThread: i32): i32 {
+  return threads == 1 ? max(1, count) : max(1, count / (threads * claimsPerThread));
+}
+
+/** First piece of the next claim; at or beyond the count when nothing is left. Who does a piece changes no result. */
+// @ts-ignore: decorator
+@inline
+export function claim(ticket: usize, size: i32): i32 {
+  return atomic.add<i32>(ticket, size);
+}
+
 /** First unit of `thread` when `count` units are split evenly. */
 // @ts-ignore: decorator
 @inline

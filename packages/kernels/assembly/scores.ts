@@ -2,7 +2,7 @@
 import { rowLength } from "./convert";
 import { SCORE_CONTRIBUTION, SCORE_GATE } from "./layout";
 import { activate } from "./math";
-import { baseOf, dotsOf, groupDots, prepareRow, splitAt } from "./rows";
+import { baseOf, dotsOf, groupDots, prepareRow, claim, claimSize } from "./rows";
 
 function part(op: usize, first: i32, count: i32, isGate: bool, tokens: i32, thread: i32): void {
   const kind = load<i32>(op);
@@ -39,15 +39,17 @@ function part(op: usize, first: i32, count: i32, isGate: bool, tokens: i32, thre
   }
 }
 
-/** Threads share the neurons in groups of four. */
-export function neuronScores(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Threads claim neurons in groups of four. */
+export function neuronScores(op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
   const rows = load<i32>(op, 4);
   const groups = (rows + 3) >> 2;
-  const last = splitAt(groups, thread + 1, threads);
-  for (let g = splitAt(groups, thread, threads); g < last; g++) {
-    const first = g << 2;
-    const count = min(4, rows - first);
-    part(op, first, count, true, tokens, thread);
-    if (load<i32>(op) != SCORE_GATE) part(op, first, count, false, tokens, thread);
+  const size = claimSize(groups, threads, 8);
+  for (let claimed = claim(ticket, size); claimed < groups; claimed = claim(ticket, size)) {
+    const end = min((claimed + size) << 2, rows);
+    for (let first = claimed << 2; first < end; first += 4) {
+      const count = min(4, end - first);
+      part(op, first, count, true, tokens, thread);
+      if (load<i32>(op) != SCORE_GATE) part(op, first, count, false, tokens, thread);
+    }
   }
 }

@@ -57,6 +57,20 @@ function stressedOps({
   ];
 }
 
+/** A function that runs a program and returns the bits of its results. */
+function recorder(set, program, places) {
+  const views = places.map(([handle, count]) => set.memory.words(handle, count));
+  return () => {
+    for (const view of views) view.fill(0);
+    set.run(program);
+    return Buffer.concat(
+      views.map((view) =>
+        Buffer.from(Uint8Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength))),
+      ),
+    );
+  };
+}
+
 /** A set with a program: matmul, activations, down, attention. `run` returns the bits of all results. */
 async function prepare(threads) {
   const set = await createWasmKernels({ memoryBytes: KERNEL_OVERHEAD_BYTES + 2 ** 20, threadCount: threads });
@@ -122,17 +136,7 @@ async function prepare(threads) {
     [residual, HIDDEN],
     [target, HIDDEN],
   ];
-  const views = places.map(([handle, count]) => memory.words(handle, count));
-  const run = () => {
-    for (const view of views) view.fill(0);
-    set.run(program);
-    return Buffer.concat(
-      views.map((view) =>
-        Buffer.from(Uint8Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength))),
-      ),
-    );
-  };
-  return { set, run };
+  return { set, run: recorder(set, program, places) };
 }
 
 const one = await prepare(1);

@@ -70,6 +70,13 @@ class WasmKernels implements KernelSet {
   compile(ops: readonly KernelOp[]): KernelProgram {
     this.#checkUsable();
     checkOps(ops, this.memory.arenas[0]!.lengthBytes);
+    if (ops.length > layout.OP_COUNT_MAX) {
+      throw new FlashlmError(
+        "KERNEL_NOT_SUPPORTED",
+        `expected at most ${layout.OP_COUNT_MAX} ops in a program but received ${ops.length}; compile two programs`,
+        { opCount: ops.length },
+      );
+    }
     const words = encodeProgram(ops);
     const offsetBytes = this.#nextProgramBytes;
     if (offsetBytes + words.byteLength > layout.PROGRAM_BASE + layout.PROGRAM_BYTES) {
