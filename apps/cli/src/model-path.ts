@@ -54,7 +54,7 @@ export async function resolveBundle(
     if (isBundle(outPath)) return outPath;
     if (!quiet)
       process.stderr.write(`bundling ${basename(path)} as ${chosen} (first use; kept in ${outPath})\n`);
-    bundleInChild(path, outPath, chosen, quiet);
+    bundleInChild(path, outPath, dtype, quiet);
     return outPath;
   } finally {
     checkpoint.close();
@@ -62,11 +62,11 @@ export async function resolveBundle(
 }
 
 /** A process of its own makes the bundle, so that what it needed does not count in the run that follows. */
-function bundleInChild(path: string, outPath: string, dtype: WeightDtype, quiet: boolean): void {
+function bundleInChild(path: string, outPath: string, dtype: WeightDtype | undefined, quiet: boolean): void {
   const program = fileURLToPath(new URL("../bin/flashlm.cjs", import.meta.url));
   const { status, stderr, signal } = spawnSync(
     process.execPath,
-    [program, "bundle", path, "--out", outPath, "--dtype", dtype],
+    [program, "bundle", path, "--out", outPath, ...(dtype ? ["--dtype", dtype] : [])],
     {
       stdio: ["ignore", "ignore", quiet ? "pipe" : "inherit"],
       encoding: "utf8",

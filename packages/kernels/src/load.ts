@@ -7,7 +7,7 @@ import { createWasmKernels } from "./wasm/kernels.js";
 /** Targets by the name a user gives. "auto" is the fastest that works here. */
 export type KernelTarget = "auto" | "wasm" | "reference";
 
-/** {@link KernelSetOptions} and the target. */
+/** `KernelSetOptions` and the target. */
 export interface LoadKernelsOptions extends KernelSetOptions {
   readonly target: KernelTarget;
 }

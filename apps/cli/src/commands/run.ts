@@ -95,8 +95,7 @@ async function run(first: string | undefined, second: string | undefined, flags:
     if (flags.json)
       process.stdout.write(`${JSON.stringify({ tokens, text, mode: session.generator.mode, report })}\n`);
     else process.stdout.write("\n");
-    if (!quiet)
-      process.stderr.write(`\n${[...describeReport(report), modeLine(session.generator.mode)].join("\n")}\n`);
+    if (!quiet) process.stderr.write(`\n${describeReport(report).join("\n")}\n`);
   } finally {
     process.off("SIGINT", onInterrupt);
     await session.generator.close();
