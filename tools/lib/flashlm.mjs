@@ -4,6 +4,8 @@ import { run } from "./shell.mjs";
 import { ROOT } from "./workspace.mjs";
 
 const HOME = process.env.FLASHLM_HOME ?? join(ROOT, "node_modules/.cache/flashlm");
+/** Environment with the bundles' home that proofs share. */
+export const PROOF_ENV = { ...process.env, FLASHLM_HOME: HOME };
 /** Reference outputs and models beside the project. */
 export const SHARED = join(ROOT, "../shared");
 
@@ -34,7 +36,7 @@ export function flashlmCommand(args) {
 export async function flashlmJson(args) {
   mkdirSync(HOME, { recursive: true });
   const [program, all] = flashlmCommand([...args, "--json"]);
-  const { code, output } = await run(program, all, { env: { ...process.env, FLASHLM_HOME: HOME } });
+  const { code, output } = await run(program, all, { env: PROOF_ENV });
   const line = output
     .split("\n")
     .filter((candidate) => candidate.startsWith("{"))
@@ -43,6 +45,3 @@ export async function flashlmJson(args) {
     throw new Error(`flashlm ${args.join(" ")} ended with ${code}:\n${output.slice(-2000)}`);
   return JSON.parse(line);
 }
-
-/** Environment with the bundles' home that proofs share. */
-export const PROOF_ENV = { ...process.env, FLASHLM_HOME: HOME };

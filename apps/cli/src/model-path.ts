@@ -94,7 +94,7 @@ function safeName(name: string): string {
 }
 
 /** Hashes each file once: path, size and modification time stand for its content afterwards. */
-async function contentHashOf(paths: readonly string[]): Promise<string> {
+export async function contentHashOf(paths: readonly string[]): Promise<string> {
   const indexPath = join(flashlmHome(), "hashes.json");
   const index: HashIndex = readIndex(indexPath);
   const key = paths.join("\n");

@@ -47,6 +47,9 @@ export function realNumber(name: string, least: number, most: number): (text: st
   };
 }
 
+/** Dtypes that a bundle may have, as flags name them. */
+export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+
 /** Adds the flags of {@link EngineFlags} to a command. */
 export function withEngineFlags(command: Command): Command {
   return command
@@ -59,15 +62,7 @@ export function withEngineFlags(command: Command): Command {
       "context length (default: what the memory affords)",
       wholeNumber("--context", 1, 1 << 20),
     )
-    .addOption(
-      new Option("--dtype <dtype>", "weights of a bundle made on first use").choices([
-        "f32",
-        "f16",
-        "bf16",
-        "q8_0",
-        "q4_0",
-      ]),
-    )
+    .addOption(new Option("--dtype <dtype>", "weights of a bundle made on first use").choices(WEIGHT_DTYPES))
     .option("--sparsity <which>", "dense | oracle | shadow:KEPT | gate:KEPT", "dense")
     .addOption(
       new Option("--kernels <target>", "compute target")

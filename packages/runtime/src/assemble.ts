@@ -7,7 +7,7 @@ import {
   type NeuronCache,
   type WeightRef,
 } from "@flashlm/contracts";
-import { layerBlock, predictorBlock, spanOf } from "./blocks.js";
+import { largestBytes, layerBlock, layerTensor, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
 import { createEmbedding } from "./embedding.js";
 import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
 import { findFamily } from "./families/registry.js";
@@ -16,7 +16,7 @@ import { ForwardPass } from "./forward.js";
 import { BLOCK_ALIGNMENT_BYTES, FLIGHT_COUNT, type MemoryPlan } from "./memory-plan.js";
 import { READ_BYTES_MAX } from "./read-into.js";
 import { RecordStream } from "./record-stream.js";
-import { largestBytes, layerTensor, Residency } from "./residency.js";
+import { Residency } from "./residency.js";
 import { createRunState, type RunState } from "./run-state.js";
 
 /** Gaps up to this are read rather than skipped: a second request costs about as much as 16 KiB of transfer (bench random-read). */
@@ -203,28 +203,25 @@ async function loadBlocks(
   kernels: KernelSet,
 ): Promise<Residency> {
   const { bundle, predictor } = parts;
-  const layers = bundle.manifest.layers.map((_, layerIndex) => layerIndex);
-  const pinned = ["embedding.weight", "head.weight", "final_norm.weight", "final_norm.bias"].filter(
-    (name) => bundle.hasTensor(name) && (name !== "embedding.weight" || plan.embeddingResident),
-  );
-  const extents = layers.flatMap((layerIndex) =>
-    [layerBlock(bundle, layerIndex), predictorBlock(bundle, predictor, layerIndex) ?? []].flat(),
-  );
-  const singles = pinned.map((name) => ({ name, extent: spanOf([bundle.tensor(name)]) }));
+  const singles = pinnedTensors(bundle).map((tensor) => ({ name: tensor.name, extent: spanOf([tensor]) }));
+  const layers = bundle.manifest.layers.map((_, layerIndex) => ({
+    attention: layerBlock(bundle, layerIndex),
+    predictor: predictorBlock(bundle, predictor, layerIndex),
+  }));
+  const extents = layers.flatMap((layer) => [layer.attention, layer.predictor ?? []].flat());
   const largest = largestBytes([...extents, ...singles.map((single) => single.extent)]);
   const residency = new Residency(reader, kernels, plan.blockBufferBytes, largest);
   for (const { name, extent } of singles) await residency.add(name, extent, true);
-  for (const layerIndex of layers) {
+  for (const [layerIndex, layer] of layers.entries()) {
     await residency.add(
       `attention.${layerIndex}`,
-      layerBlock(bundle, layerIndex),
+      layer.attention,
       plan.layerBlockResident[layerIndex] ?? false,
     );
-    const extent = predictorBlock(bundle, predictor, layerIndex);
-    if (extent)
+    if (layer.predictor)
       await residency.add(
         `predictor.${layerIndex}`,
-        extent,
+        layer.predictor,
         plan.predictorBlockResident[layerIndex] ?? false,
       );
   }

@@ -33,3 +33,22 @@ export function predictorBlock(
   if (names.length === 0) return null;
   return spanOf(names.map((name) => bundle.tensor(`layers.${layerIndex}.${name}`)));
 }
+
+/** Tensors outside the layers that stay in memory for the whole run: final norm, head, and tied embeddings, which are the head. */
+export function pinnedTensors(bundle: BundleIndex): readonly BundleTensor[] {
+  const embedding = bundle.manifest.model.tiedEmbeddings ? ["embedding.weight"] : [];
+  return [...embedding, "head.weight", "final_norm.weight", "final_norm.bias"]
+    .filter((name) => bundle.hasTensor(name))
+    .map((name) => bundle.tensor(name));
+}
+
+/** Bytes of the largest of some extents. */
+export function largestBytes(extents: readonly BlockExtent[]): number {
+  return Math.max(0, ...extents.map((extent) => extent.lengthBytes));
+}
+
+/** Tensor of a layer by its short name, or undefined where the model has none. */
+export function layerTensor(bundle: BundleIndex, layerIndex: number, name: string): BundleTensor | undefined {
+  const full = `layers.${layerIndex}.${name}`;
+  return bundle.hasTensor(full) ? bundle.tensor(full) : undefined;
+}

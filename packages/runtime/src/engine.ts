@@ -17,6 +17,7 @@ import {
 import { assembleEngine, type Machine } from "./assemble.js";
 import type { Flight } from "./flight.js";
 import { type MemoryPlan, planMemory } from "./memory-plan.js";
+import { REPETITION_WINDOW_TOKENS } from "./sampling/index.js";
 
 /** Draws the next token from logits. The runtime's own is `createSampler`; another may be given. */
 export interface TokenSampler {
@@ -127,10 +128,11 @@ class Engine implements TokenGenerator {
   }
 
   async *generate(promptTokens: readonly TokenId[], options: GenerateOptions): AsyncIterable<TokenEvent> {
-    this.#enter(promptTokens);
     const { vocabularySize } = this.#parts.bundle.manifest.model;
+    // Before the engine counts as busy: it may refuse its options.
     const sampler = this.#parts.createSampler(options.sampling, vocabularySize);
-    const recent = promptTokens.slice(-64);
+    this.#enter(promptTokens);
+    const recent = promptTokens.slice(-REPETITION_WINDOW_TOKENS);
     let finished = false;
     try {
       const start = performance.now();
@@ -144,7 +146,7 @@ class Engine implements TokenGenerator {
         const tokenId = sampler.next(this.#machine.state.logits.floats.subarray(0, vocabularySize), recent);
         if (options.stopTokens.includes(tokenId)) break;
         recent.push(tokenId);
-        if (recent.length > 64) recent.shift();
+        if (recent.length > REPETITION_WINDOW_TOKENS) recent.shift();
         const more = count + 1 < options.maxTokens && position < this.contextLength;
         yield { tokenId, positionIndex: position, elapsedMs: began - start };
         if (!more) break;

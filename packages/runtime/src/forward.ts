@@ -68,8 +68,12 @@ export class ForwardPass {
   /** The layer's FFN, record chunk by record chunk: activations of hits while misses land, then the down projection in neuron order. */
   async #feedForward(layerIndex: number, tokenCount: number): Promise<void> {
     const { kernels, records, dense } = this.#parts;
-    if (!dense || !records.openLayers.includes(layerIndex)) await this.#ask(layerIndex, tokenCount);
-    else this.keptNeurons += tokenCount * this.#allIds.length;
+    if (!dense) await this.#ask(layerIndex, tokenCount);
+    else {
+      if (records.lastOpenLayer < layerIndex)
+        this.#begin(layerIndex, this.#allIds, this.#allIds.length, tokenCount);
+      this.keptNeurons += tokenCount * this.#allIds.length;
+    }
     for (let last = false; !last; ) {
       if (dense) this.#readAhead(layerIndex);
       const flight = records.next();
@@ -112,20 +116,18 @@ export class ForwardPass {
 
   /** Predicts the layer's neurons and asks for their records. */
   async #ask(layerIndex: number, tokenCount: number): Promise<void> {
-    const { dense, kernels, predictor, records, residency, state } = this.#parts;
-    if (dense) {
-      records.begin(layerIndex, this.#allIds, this.#allIds.length, tokenCount === 1 ? "window" : "none");
-      this.keptNeurons += tokenCount * this.#allIds.length;
-    } else {
-      await residency.need(`predictor.${layerIndex}`);
-      const program = predictor.scoreProgram(layerIndex);
-      const scoring = program ? kernels.run(program) : undefined;
-      if (scoring) await scoring;
-      residency.done(`predictor.${layerIndex}`);
-      this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
-      const count = this.#union(tokenCount);
-      records.begin(layerIndex, this.#ids, count, tokenCount === 1 ? "window" : "none");
-    }
+    const { kernels, predictor, residency, state } = this.#parts;
+    await residency.need(`predictor.${layerIndex}`);
+    const program = predictor.scoreProgram(layerIndex);
+    const scoring = program ? kernels.run(program) : undefined;
+    if (scoring) await scoring;
+    residency.done(`predictor.${layerIndex}`);
+    this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
+    this.#begin(layerIndex, this.#ids, this.#union(tokenCount), tokenCount);
+  }
+
+  #begin(layerIndex: number, ids: Uint32Array, count: number, tokenCount: number): void {
+    this.#parts.records.begin(layerIndex, ids, count, tokenCount === 1 ? "window" : "none");
   }
 
   /** Ids that any of the tokens has in its mask, ascending, into `#ids`. */
@@ -147,8 +149,7 @@ export class ForwardPass {
   /** Dense runs know every layer's neurons beforehand: begin the layers after `layerIndex` while flights are free. */
   #readAhead(layerIndex: number): void {
     const { records, attentionPrograms } = this.#parts;
-    const open = records.openLayers;
-    let next = (open.length > 0 ? open[open.length - 1]! : layerIndex) + 1;
+    let next = Math.max(records.lastOpenLayer, layerIndex) + 1;
     while (records.idle && next < attentionPrograms.length)
       records.begin(next++, this.#allIds, this.#allIds.length, "window");
   }

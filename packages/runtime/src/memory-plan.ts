@@ -1,11 +1,5 @@
-import {
-  alignUp,
-  type BundleIndex,
-  type BundleTensor,
-  FlashlmError,
-  type PredictorPart,
-} from "@flashlm/contracts";
-import { type BlockExtent, layerBlock, predictorBlock } from "./blocks.js";
+import { alignUp, type BundleIndex, FlashlmError, type PredictorPart } from "@flashlm/contracts";
+import { type BlockExtent, layerBlock, pinnedTensors, predictorBlock } from "./blocks.js";
 
 /** Page and direct-I/O alignment of everything large. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
@@ -111,17 +105,13 @@ function measure(
 ): Sizes {
   const { bundle, predictor } = request;
   const { manifest } = bundle;
-  const pinned: BundleTensor[] = ["head.weight", "final_norm.weight", "final_norm.bias"]
-    .filter((name) => bundle.hasTensor(name))
-    .map((name) => bundle.tensor(name));
-  if (manifest.model.tiedEmbeddings) pinned.push(bundle.tensor("embedding.weight"));
   const embeddingRow = bundle.tensor("embedding.weight").lengthBytes / manifest.model.vocabularySize;
   const layers = manifest.layers.map((_, layerIndex) => layerIndex);
   const fixed = [
     {
       owner: "embeddings and head",
       plannedBytes:
-        sum(pinned.map((tensor) => padded(tensor.lengthBytes))) +
+        sum(pinnedTensors(bundle).map((tensor) => padded(tensor.lengthBytes))) +
         (manifest.model.tiedEmbeddings ? 0 : padded(embeddingRow * tokenCapacity)),
     },
     {

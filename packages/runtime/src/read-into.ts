@@ -26,6 +26,17 @@ export function submitExtent(
   return reader.submit(batch);
 }
 
+/** Gives reads up and waits until their targets are free again; what became of them no longer matters. */
+export function abandon(pending: PendingReads): void {
+  pending.cancel();
+  pending.settled().catch(() => undefined);
+  try {
+    pending.waitAll();
+  } catch {
+    // A read that nobody needs any more may fail.
+  }
+}
+
 /** Reads needed for an extent, to size a batch. */
 export function pieceCount(lengthBytes: number): number {
   return Math.ceil(lengthBytes / READ_BYTES_MAX) + 1;

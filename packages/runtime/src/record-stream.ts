@@ -16,6 +16,7 @@ import {
   WantedReads,
 } from "@flashlm/contracts";
 import type { Flight } from "./flight.js";
+import { abandon } from "./read-into.js";
 
 /** Index of `neurons.safetensors` among the reader's files. */
 const NEURON_FILE_INDEX = 1;
@@ -78,9 +79,9 @@ export class RecordStream {
     this.#verified = parts.bundle.manifest.layers.map((layer) => new Uint8Array(layer.neuronCount));
   }
 
-  /** Layers that have been begun and not finished, oldest first. */
-  get openLayers(): readonly number[] {
-    return this.#loads.map((load) => load.layerIndex);
+  /** The layer that was begun last and is not finished, or -1. Layers are begun and finished in order. */
+  get lastOpenLayer(): number {
+    return this.#loads.at(-1)?.layerIndex ?? -1;
   }
 
   /** True when every chunk of every begun layer has been submitted and a flight is free: there is room to begin another layer. */
@@ -142,14 +143,7 @@ export class RecordStream {
   /** Gives up everything that is under way, after an abort or an error. */
   reset(): void {
     for (const flight of this.#queue) {
-      if (!flight.pending) continue;
-      flight.pending.cancel();
-      flight.pending.settled().catch(() => undefined);
-      try {
-        flight.pending.waitAll();
-      } catch {
-        // Its records are dropped below, whatever became of the read.
-      }
+      if (flight.pending) abandon(flight.pending);
       flight.pending = null;
     }
     this.#free.push(...this.#queue.splice(0));

@@ -1,7 +1,6 @@
 import {
   ADDRESS_UNIT_BYTES,
   alignUp,
-  type BundleIndex,
   type BundleTensor,
   FlashlmError,
   type FlashReader,
@@ -14,12 +13,13 @@ import {
 import type { BlockExtent } from "./blocks.js";
 import { TensorVerifier } from "./checksum.js";
 import { BLOCK_ALIGNMENT_BYTES, BLOCK_BUFFER_COUNT } from "./memory-plan.js";
-import { pieceCount, submitExtent } from "./read-into.js";
+import { abandon, pieceCount, submitExtent } from "./read-into.js";
 
 interface Block {
   readonly extent: BlockExtent;
   readonly addressWord: MemoryHandle;
   readonly address: Uint32Array;
+  readonly resident: boolean;
   verified: boolean;
 }
 
@@ -40,7 +40,7 @@ export class Residency {
   readonly #blocks = new Map<string, Block>();
   readonly #buffers: MemoryHandle[] = [];
   readonly #batch: ReadBatch;
-  #streamed: Block[] = [];
+  readonly #streamed: Block[] = [];
   #flights: Flight[] = [];
   #nextStreamed = 0;
   #nextBuffer = 0;
@@ -66,6 +66,7 @@ export class Residency {
       extent,
       addressWord,
       address: this.#kernels.memory.words(addressWord, 1),
+      resident,
       verified: false,
     };
     this.#blocks.set(name, block);
@@ -123,7 +124,7 @@ export class Residency {
   /** Blocks until the named block is in memory. Blocks must be asked for in the order in which they were added. */
   async need(name: string): Promise<void> {
     const block = this.#blocks.get(name);
-    if (!block || !this.#streamed.includes(block)) return;
+    if (!block || block.resident) return;
     this.pump();
     const flight = this.#flights.shift();
     if (flight?.block !== block)
@@ -138,22 +139,14 @@ export class Residency {
   /** The named block will not be used again for this token: its buffer is free. */
   done(name: string): void {
     const block = this.#blocks.get(name);
-    if (!block || !this.#streamed.includes(block)) return;
+    if (!block || block.resident) return;
     this.#inUse--;
     this.pump();
   }
 
   /** Forgets reads ahead, after an abort or an error, so that the next token starts at the first block. */
   reset(): void {
-    for (const flight of this.#flights) {
-      flight.pending.cancel();
-      flight.pending.settled().catch(() => undefined);
-      try {
-        flight.pending.waitAll();
-      } catch {
-        // A read that nobody needs any more may fail.
-      }
-    }
+    for (const flight of this.#flights) abandon(flight.pending);
     this.#flights = [];
     this.#inUse = 0;
     this.#nextStreamed = 0;
@@ -167,15 +160,4 @@ export class Residency {
     }
     block.verified = true;
   }
-}
-
-/** Bytes of the largest of some extents. */
-export function largestBytes(extents: readonly BlockExtent[]): number {
-  return Math.max(0, ...extents.map((extent) => extent.lengthBytes));
-}
-
-/** Tensor of a layer by its short name, or undefined where the model has none. */
-export function layerTensor(bundle: BundleIndex, layerIndex: number, name: string): BundleTensor | undefined {
-  const full = `layers.${layerIndex}.${name}`;
-  return bundle.hasTensor(full) ? bundle.tensor(full) : undefined;
 }

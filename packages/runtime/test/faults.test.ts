@@ -57,6 +57,16 @@ describe.skipIf(path === null)("faults in mid-run", () => {
     expect(failures).toBeGreaterThan(0);
   });
 
+  it("refused sampling options leave the engine free for the next run", async () => {
+    const engine = await engineOf(bundle, {});
+    const sampling = { temperature: -1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+    await closing(engine, async (open) => {
+      const refused = open.generate(expected.prompt, { maxTokens: 4, sampling, stopTokens: [] });
+      expect(await codeOf(refused[Symbol.asyncIterator]().next())).toBe("ENGINE_OPTION");
+      expect(await greedy(open, expected.prompt, 8)).toEqual(expected.greedy.slice(0, 8));
+    });
+  });
+
   it("a flipped byte in a record is an error that names the record", async () => {
     const damaged = join(folder.path, "damaged");
     cpSync(bundle.path, damaged, { recursive: true });

@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
-import { chooseDtype, hashCheckpoint, isBundle, openCheckpoint, writeBundle } from "@flashlm/bundler";
+import { chooseDtype, isBundle, openCheckpoint, writeBundle } from "@flashlm/bundler";
 import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
 import { type Command, Option } from "commander";
-import { embeddedModelPath } from "../model-path.js";
+import { contentHashOf, embeddedModelPath } from "../model-path.js";
+import { WEIGHT_DTYPES } from "../options.js";
 import { createProgress } from "../progress.js";
 
 /** Registers `flashlm bundle`. */
@@ -14,13 +15,9 @@ export function addBundle(program: Command): void {
     .argument("[checkpoint]", "Hugging Face folder or GGUF file (default: the embedded model)")
     .requiredOption("--out <folder>", "bundle folder to make")
     .addOption(
-      new Option("--dtype <dtype>", "dtype of the weights (default: chosen from the source)").choices([
-        "f32",
-        "f16",
-        "bf16",
-        "q8_0",
-        "q4_0",
-      ]),
+      new Option("--dtype <dtype>", "dtype of the weights (default: chosen from the source)").choices(
+        WEIGHT_DTYPES,
+      ),
     )
     .option("--force", "replace an existing bundle")
     .action((source: string | undefined, flags: { out: string; dtype?: WeightDtype; force?: boolean }) =>
@@ -45,7 +42,7 @@ async function bundle(
     const choice = chooseDtype(checkpoint, flags.dtype);
     process.stderr.write(`${basename(checkpoint.name)} -> ${choice.dtype}: ${choice.reason}\n`);
     const progress = createProgress();
-    const contentHash = await hashCheckpoint(checkpoint.paths);
+    const contentHash = await contentHashOf(checkpoint.paths);
     await writeBundle(checkpoint, {
       outPath,
       dtype: choice.dtype,
