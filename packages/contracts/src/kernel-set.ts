@@ -24,15 +24,26 @@ export interface WeightRef {
 export type VectorRef = WeightRef["base"];
 
 /**
+ * Arithmetic of a dot product. "f32": weights become f32 before they are multiplied. "q8": for block dtypes only; each block of 32 source values x is first
+ * rounded to int8: d = max|x| / 127 in f32, q = x * (1 / d) rounded to even and clamped to -127 .. 127 (all 0 where d is 0); a block's
+ * integer dot is exact and scaled by both blocks' scales in f32 (q4_1 adds m * d * sum(q)). Other dtypes ignore it.
+ */
+export type DotPrecision = "f32" | "q8";
+
+/** A dtype that keys and values are cached in; q8_0 is blocks of 32 along a token's head. */
+export type CacheDtype = "f32" | "f16" | "q8_0";
+
+/**
  * One step of a program. `T` is the value of `tokenCount` when it runs. Activations are f32, row-major; all memory of a
- * program is in one arena. Sums are fixed: a dot product keeps four f32 partial sums over columns `c mod 4`, in ascending column order, multiply then
- * add (no fused multiply-add), and adds them as (s0+s1)+(s2+s3); weights become f32 before they are multiplied. So results do not depend
- * on T, on threads or on which neurons were cached. (The reference target may sum in f64.)
+ * program is in one arena. Each target sums in an order of its own, which is fixed: results do not depend on T, on threads, on alignment or
+ * on which neurons were cached. Across targets they agree within the tolerances of the conformance suite.
  */
 export type KernelOp =
-  /** target[t] = table row `rowIds[t]`; rowIds u32 `[T]`. */
+  /** target[t] (+)= scale * table row `rowIds[t]`; rowIds u32 `[T]`; scale 1 unless given. */
   | {
       readonly op: "gatherRows";
+      readonly scale?: number;
+      readonly accumulate?: boolean;
       readonly tokenCount: WordRef;
       readonly table: WeightRef;
       readonly rowIds: MemoryHandle;
@@ -54,6 +65,8 @@ export type KernelOp =
   /** target[t, r] (+)= dot(weight[r], source[t]) + bias[r]; source `[T, columnCount]`, target `[T, rowCount]`; `accumulate` adds to what target holds (residual). */
   | {
       readonly op: "matmul";
+      /** "f32" unless given. */
+      readonly precision?: DotPrecision;
       readonly tokenCount: WordRef;
       readonly weight: WeightRef;
       readonly source: MemoryHandle;
@@ -72,9 +85,10 @@ export type KernelOp =
       readonly rotaryDim: number;
       readonly table: MemoryHandle;
     }
-  /** keyCache[(position + t) mod capacity] = keys[t], and values likewise; caches f32 `[capacityTokens, keyValueDim]`. */
+  /** keyCache[(position + t) mod capacity] = keys[t], and values likewise; caches `[capacityTokens, keyValueDim]` of `cacheDtype` (f32 unless given; rounded to nearest even). */
   | {
       readonly op: "storeKeyValue";
+      readonly cacheDtype?: CacheDtype;
       readonly tokenCount: WordRef;
       readonly position: WordRef;
       readonly keys: MemoryHandle;
@@ -87,9 +101,15 @@ export type KernelOp =
   /**
    * Causal grouped-query attention: token t sees positions max(0, p - window + 1) .. p with p = position + t; position q is at row q mod capacity.
    * Query and target `[T, headCount, headDim]`. Scores, softmax (subtract the maximum) and the weighted sum run in ascending position.
+   * Score of head h: s = q . k * scale; then softCap * tanh(s / softCap) where given; then + alibiSlopes[h] * (q - p) where given (f32 `[headCount]`).
+   * `sinks` (f32 `[headCount]`) joins the softmax as one more score that has no value.
    */
   | {
       readonly op: "attention";
+      readonly cacheDtype?: CacheDtype;
+      readonly softCap?: number;
+      readonly alibiSlopes?: VectorRef;
+      readonly sinks?: VectorRef;
       readonly tokenCount: WordRef;
       readonly position: WordRef;
       readonly query: MemoryHandle;
@@ -110,6 +130,7 @@ export type KernelOp =
    */
   | {
       readonly op: "ffnActivations";
+      readonly precision?: DotPrecision;
       readonly tokenCount: WordRef;
       readonly layout: RecordLayout;
       readonly activationFn: FfnActivation;
@@ -144,6 +165,7 @@ export type KernelOp =
    */
   | {
       readonly op: "neuronScores";
+      readonly precision?: DotPrecision;
       readonly kind: "contribution" | "gate" | "product";
       readonly tokenCount: WordRef;
       readonly gate: WeightRef;
@@ -163,6 +185,58 @@ export type KernelOp =
       readonly orderEnd: WordRef;
       readonly lengthBytes: ByteCount;
       readonly checksums: MemoryHandle;
+    }
+  /** target[t, i] += scale * source[t, i], i < dim. */
+  | {
+      readonly op: "add";
+      readonly tokenCount: WordRef;
+      readonly dim: number;
+      readonly scale: number;
+      readonly source: MemoryHandle;
+      readonly target: MemoryHandle;
+    }
+  /** target[t, i] = scale * source[t, i], i < dim; exactly 0 where scale is 0. May run in place. */
+  | {
+      readonly op: "copy";
+      readonly tokenCount: WordRef;
+      readonly dim: number;
+      readonly scale: number;
+      readonly source: MemoryHandle;
+      readonly target: MemoryHandle;
+    }
+  /** vector[t, i] = cap * tanh(vector[t, i] / cap), i < dim. */
+  | {
+      readonly op: "softCap";
+      readonly tokenCount: WordRef;
+      readonly dim: number;
+      readonly cap: number;
+      readonly vector: MemoryHandle;
+    }
+  /** vector[t] = softmax(vector[t] / temperature), over dim values, the maximum subtracted first. */
+  | {
+      readonly op: "softmax";
+      readonly tokenCount: WordRef;
+      readonly dim: number;
+      readonly temperature: number;
+      readonly vector: MemoryHandle;
+    }
+  /** target[t] = index of the largest of source[t, 0 .. dim-1], the lowest of equals; u32 `[T]`. */
+  | {
+      readonly op: "argmax";
+      readonly tokenCount: WordRef;
+      readonly dim: number;
+      readonly source: MemoryHandle;
+      readonly target: MemoryHandle;
+    }
+  /** Rows of `dim` values from one dtype to another, rounded to nearest even; block dtypes as ggml quantises them. */
+  | {
+      readonly op: "convert";
+      readonly tokenCount: WordRef;
+      readonly dim: number;
+      readonly sourceDtype: WeightDtype;
+      readonly targetDtype: WeightDtype;
+      readonly source: MemoryHandle;
+      readonly target: MemoryHandle;
     };
 
 /** Name of an op. */

@@ -16,10 +16,18 @@ export interface MemoryArena {
   readonly bytes?: Uint8Array;
 }
 
-/** A dtype of weights on flash and in memory. q8_0 and q4_0 are ggml's blocks of 32 along a row: f16 scale, then 32 int8 (34 bytes) or 16 bytes of nibbles (18 bytes). */
-export type WeightDtype = "f32" | "f16" | "bf16" | "q8_0" | "q4_0";
+/**
+ * A dtype of weights on flash and in memory. The last three are ggml's blocks of 32 along a row: q8_0 is a f16 scale d and 32 int8 q (34 bytes, d * q),
+ * q4_0 a f16 scale and 16 bytes of nibbles (18 bytes, d * (q - 8)), q4_1 a f16 scale, a f16 minimum m and 16 bytes of nibbles (20 bytes, d * q + m).
+ */
+export type WeightDtype = "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | "q4_1";
 
-/** Bytes of one row of `elementCount` weights. q8_0 and q4_0 need a multiple of 32. */
+/** True for dtypes whose rows are whole blocks of 32 weights with a scale. */
+export function isBlockDtype(dtype: WeightDtype): boolean {
+  return dtype === "q8_0" || dtype === "q4_0" || dtype === "q4_1";
+}
+
+/** Bytes of one row of `elementCount` weights. Block dtypes need a multiple of 32. */
 export function rowBytes(dtype: WeightDtype, elementCount: number): ByteCount {
   switch (dtype) {
     case "f32":
@@ -31,6 +39,8 @@ export function rowBytes(dtype: WeightDtype, elementCount: number): ByteCount {
       return (elementCount / 32) * 34;
     case "q4_0":
       return (elementCount / 32) * 18;
+    case "q4_1":
+      return (elementCount / 32) * 20;
   }
 }
 

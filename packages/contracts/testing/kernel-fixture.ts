@@ -57,6 +57,17 @@ function encode(dtype: WeightDtype, view: DataView, at: number, random: () => nu
       }
       return numbers.map((number) => number * scale);
     }
+    case "q4_1": {
+      const mantissa = (bits >> 4) & 1023;
+      const exponent = 10 + (bits & 3);
+      const scale = (1024 + mantissa) * 2 ** (exponent - 25);
+      view.setUint16(at, (exponent << 10) | mantissa, true);
+      // The minimum is -8 scales, exactly: an f16 whose exponent is 3 higher.
+      view.setUint16(at + 2, 0x8000 | ((exponent + 3) << 10) | mantissa, true);
+      const numbers = Array.from({ length: 32 }, () => Math.floor(random() * 16));
+      for (let j = 0; j < 16; j++) view.setUint8(at + 4 + j, numbers[j]! + numbers[j + 16]! * 16);
+      return numbers.map((number) => (number - 8) * scale);
+    }
   }
 }
 

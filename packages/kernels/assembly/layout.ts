@@ -37,6 +37,7 @@ export const DTYPE_F16 = 1;
 export const DTYPE_BF16 = 2;
 export const DTYPE_Q8_0 = 3;
 export const DTYPE_Q4_0 = 4;
+export const DTYPE_Q4_1 = 5;
 
 export const ACTIVATION_SILU = 0;
 export const ACTIVATION_RELU = 1;

@@ -26,6 +26,7 @@ function fill(
     bf16: [2, 1, 0x3f],
     q8_0: [34, 1, 0x20],
     q4_0: [18, 1, 0x28],
+    q4_1: [20, 1, 0x28],
   }[dtype] as [number, number, number];
   for (let i = first; i < bytes.length; i += step) bytes[i] = top | (random() < 0.5 ? 128 : 0);
 }

@@ -1,4 +1,4 @@
-import { FlashlmError, rowBytes, type WeightDtype } from "@flashlm/contracts";
+import { FlashlmError, isBlockDtype, rowBytes, type WeightDtype } from "@flashlm/contracts";
 import { halfBits, halfBitsOfFloatBits } from "./half.js";
 import { dequantiseRow } from "./source-types.js";
 
@@ -8,6 +8,7 @@ const SOURCE_TYPE_OF: Readonly<Record<WeightDtype, string>> = {
   bf16: "BF16",
   q8_0: "Q8_0",
   q4_0: "Q4_0",
+  q4_1: "Q4_1",
 };
 
 function encodeF16(source: Float32Array, target: Uint8Array): void {
@@ -75,8 +76,33 @@ function encodeQ4Block(source: Float32Array, target: Uint8Array): void {
   }
 }
 
+function encodeQ41Block(source: Float32Array, target: Uint8Array): void {
+  for (let from = 0, at = 0; from < source.length; from += 32, at += 20) {
+    let lowest = source[from]!;
+    let highest = lowest;
+    for (let j = 1; j < 32; j++) {
+      const value = source[from + j]!;
+      if (value < lowest) lowest = value;
+      if (value > highest) highest = value;
+    }
+    const scale = Math.fround(Math.fround(highest - lowest) / 15);
+    const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
+    const half = halfBits(scale);
+    const minimum = halfBits(lowest);
+    target[at] = half;
+    target[at + 1] = half >> 8;
+    target[at + 2] = minimum;
+    target[at + 3] = minimum >> 8;
+    for (let j = 0; j < 16; j++) {
+      const low = Math.fround(Math.fround(Math.fround(source[from + j]! - lowest) * inverse) + 0.5) | 0;
+      const high = Math.fround(Math.fround(Math.fround(source[from + j + 16]! - lowest) * inverse) + 0.5) | 0;
+      target[at + 4 + j] = Math.min(low, 15) | (Math.min(high, 15) << 4);
+    }
+  }
+}
+
 function checkLengths(dtype: WeightDtype, elementCount: number, lengthBytes: number): void {
-  const isBlocked = dtype === "q8_0" || dtype === "q4_0";
+  const isBlocked = isBlockDtype(dtype);
   const wantedBytes = rowBytes(dtype, elementCount);
   if ((isBlocked && elementCount % 32 !== 0) || lengthBytes < wantedBytes) {
     throw new FlashlmError(
@@ -89,8 +115,8 @@ function checkLengths(dtype: WeightDtype, elementCount: number, lengthBytes: num
 
 /**
  * Writes one row, or several contiguous ones, of f32 weights as `dtype`: binary16 and bfloat16 to nearest
- * even with overflow to infinity, q8_0 and q4_0 bit for bit as ggml's reference quantisers.
- * @param source - weights; a multiple of 32 for q8_0 and q4_0. Borrowed.
+ * even with overflow to infinity, block dtypes bit for bit as ggml's reference quantisers.
+ * @param source - weights; a multiple of 32 for block dtypes. Borrowed.
  * @param target - at least `rowBytes(dtype, source.length)` bytes, of any alignment; the rest is left alone.
  * @throws CHECKPOINT_SHAPE where the lengths do not fit.
  */
@@ -111,13 +137,16 @@ export function encodeRow(dtype: WeightDtype, source: Float32Array, target: Uint
       return;
     case "q4_0":
       encodeQ4Block(source, target);
+      return;
+    case "q4_1":
+      encodeQ41Block(source, target);
   }
 }
 
 /**
  * Reads back what {@link encodeRow} wrote.
  * @param bytes - at least `rowBytes(dtype, target.length)` bytes. Borrowed.
- * @param target - filled; a multiple of 32 for q8_0 and q4_0.
+ * @param target - filled; a multiple of 32 for block dtypes.
  * @throws CHECKPOINT_SHAPE where the lengths do not fit.
  */
 export function decodeRow(dtype: WeightDtype, bytes: Uint8Array, target: Float32Array): void {

@@ -43,6 +43,13 @@ export function weightAt(views: Views, dtype: WeightDtype, offsetBytes: number, 
       const byte = views.bytes[block + SCALE_BYTES + (index % 16)]!;
       return scale * ((index % BLOCK_WEIGHTS < 16 ? byte & 15 : byte >> 4) - 8);
     }
+    case "q4_1": {
+      const block = offsetBytes + Math.floor(index / BLOCK_WEIGHTS) * 20;
+      const scale = fromHalf(views.halves[block / 2]!);
+      const minimum = fromHalf(views.halves[block / 2 + 1]!);
+      const byte = views.bytes[block + 2 * SCALE_BYTES + (index % 16)]!;
+      return scale * (index % BLOCK_WEIGHTS < 16 ? byte & 15 : byte >> 4) + minimum;
+    }
   }
 }
 

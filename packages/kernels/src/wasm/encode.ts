@@ -1,10 +1,11 @@
-import type {
-  FfnActivation,
-  KernelOp,
-  MemoryHandle,
-  RecordLayout,
-  VectorRef,
-  WeightDtype,
+import {
+  type FfnActivation,
+  FlashlmError,
+  type KernelOp,
+  type MemoryHandle,
+  type RecordLayout,
+  type VectorRef,
+  type WeightDtype,
 } from "@flashlm/contracts";
 import * as layout from "../../assembly/layout.js";
 
@@ -16,6 +17,7 @@ const DTYPES: Readonly<Record<WeightDtype, number>> = {
   bf16: layout.DTYPE_BF16,
   q8_0: layout.DTYPE_Q8_0,
   q4_0: layout.DTYPE_Q4_0,
+  q4_1: layout.DTYPE_Q4_1,
 };
 const ACTIVATIONS: Readonly<Record<FfnActivation["name"], number>> = {
   silu: layout.ACTIVATION_SILU,
@@ -148,6 +150,8 @@ function command(op: KernelOp): readonly [code: number, words: number[]] {
       ];
       return [layout.OP_CRC32C, words];
     }
+    default:
+      throw new FlashlmError("KERNEL_NOT_SUPPORTED", `the WASM target has no op ${op.op}`, { op: op.op });
   }
 }
 
