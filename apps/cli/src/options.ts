@@ -48,7 +48,7 @@ export function realNumber(name: string, least: number, most: number): (text: st
 }
 
 /** Dtypes that a bundle may have, as flags name them. */
-export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 
 /** Adds the flags of {@link EngineFlags} to a command. */
 export function withEngineFlags(command: Command): Command {

@@ -14,7 +14,7 @@ export interface RecordPart {
   readonly lengthBytes: ByteCount;
 }
 
-/** Layout of every neuron record of a bundle. `strideBytes` is a multiple of 16, and of 512 where that costs at most one eighth. */
+/** Layout of every neuron record of a bundle. `strideBytes` is a multiple of 16, and of 512 where that costs at most a sixteenth. */
 export interface RecordLayout {
   readonly hiddenSize: number;
   readonly strideBytes: ByteCount;
@@ -58,7 +58,7 @@ export interface BundleCalibration {
 /** `bundle.json`, decoded and checked. */
 export interface BundleManifest {
   readonly formatVersion: 1;
-  /** dtype name that was asked for: the dtype of most weights (q4_0 means gate and up q4_0, the rest q8_0). */
+  /** dtype name that was asked for: the dtype of most weights (q4_0 and q4_1 mean gate and up so, the rest q8_0 unless the checkpoint has it in these blocks). */
   readonly dtype: WeightDtype;
   /** Why this dtype, for people. */
   readonly dtypeReason: string;

@@ -92,7 +92,7 @@ function rank(order: readonly string[], name: string): number {
 function residentShapes(checkpoint: Checkpoint, dtype: WeightDtype): Shape[][] {
   const groups: Shape[][] = Array.from({ length: checkpoint.model.layerCount }, () => []);
   const globals: Shape[] = [];
-  for (const { name, shape } of checkpoint.tensors.values()) {
+  for (const { name, shape, sourceType } of checkpoint.tensors.values()) {
     const match = /^layers\.(\d+)\.(.+)$/.exec(name);
     if (match !== null && /^ffn\.(gate|up|down)\.weight$/.test(match[2]!)) continue;
     const columnCount = shape.at(-1) ?? 1;
@@ -100,7 +100,7 @@ function residentShapes(checkpoint: Checkpoint, dtype: WeightDtype): Shape[][] {
     const rowCount = isMatrix ? shape.slice(0, -1).reduce((product, size) => product * size, 1) : 1;
     const entry: Shape = {
       name,
-      dtype: isMatrix ? matrixDtype(dtype, columnCount) : "f32",
+      dtype: isMatrix ? matrixDtype(dtype, columnCount, sourceType) : "f32",
       rowCount,
       columnCount,
     };
