@@ -116,7 +116,9 @@ export class NativeKernels implements KernelSet {
 function chooseVariant(addon: NativeAddon, wanted: string | undefined): string {
   const variants = variantsOf(addon);
   const names = variants.map(({ name }) => name).join(", ");
-  const chosen = variants.find(({ name, missing }) => (wanted === undefined ? missing === "" : name === wanted));
+  const chosen = variants.find(({ name, missing }) =>
+    wanted === undefined ? missing === "" : name === wanted,
+  );
   if (chosen?.missing === "") return chosen.name;
   const reasons = variants.map(({ name, missing }) => `${name} needs ${missing}`);
   const reason =
