@@ -28,6 +28,22 @@ export const AREAS = [
         "The message carries its code. Check the disk and its cable or mount.",
       ],
       FLASH_OPEN: ["A file could not be opened.", "Check that the path exists and that you may read it."],
+      FLASH_MEASURE: [
+        "A device cannot be measured with the file or the options given.",
+        "Name a folder on the device, or a file as large as the message says.",
+      ],
+      FLASH_DISK_FULL: [
+        "There is no room for the file that a measurement reads.",
+        "Free the space that the message names, or name a large file on that device; it is only read.",
+      ],
+      FLASH_PROFILE_FORMAT: [
+        "A saved device profile is damaged.",
+        "Measure again with `flashlm device`; until then defaults are used.",
+      ],
+      FLASH_PROFILE_VERSION: [
+        "A device profile was written by another version of flashlm.",
+        "Measure again with `flashlm device`.",
+      ],
     },
   },
   {
