@@ -1,5 +1,6 @@
 import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
 import { type Command, Option } from "commander";
+import { READERS, type ReaderChoice } from "./readers.js";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
 export interface EngineFlags {
@@ -8,7 +9,7 @@ export interface EngineFlags {
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
   readonly kernels: "auto" | "wasm" | "reference";
-  readonly reader: "auto" | "node" | "memory";
+  readonly reader: ReaderChoice;
   readonly cache: "auto" | "compact" | "slot-map";
   readonly threads?: number;
   readonly promptChunk?: number;
@@ -69,11 +70,7 @@ export function withEngineFlags(command: Command): Command {
         .choices(["auto", "wasm", "reference"])
         .default("auto"),
     )
-    .addOption(
-      new Option("--reader <reader>", "how flash is read")
-        .choices(["auto", "node", "memory"])
-        .default("auto"),
-    )
+    .addOption(new Option("--reader <reader>", "how flash is read").choices(READERS).default("auto"))
     .addOption(
       new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
     )

@@ -25,8 +25,11 @@ export interface DeviceCell {
   readonly bytesPerSecond: number | null;
   /** Interquartile range of the speed of the cell's batches over their median; null unless measured. */
   readonly spread: number | null;
-  /** Time of a single read while the queue is full; null unless measured. `p99Ms` is the slowest where fewer than 100 were timed. */
-  readonly latency: { readonly medianMs: number; readonly p99Ms: number } | null;
+  /**
+   * Time of a single read while the queue is full; null unless timed. The mean follows from the speed (depth = rate x time); `p99Ms` was seen by
+   * the waiting thread, and is the slowest where fewer than 100 were timed.
+   */
+  readonly latency: { readonly meanMs: number; readonly p99Ms: number } | null;
   /** Reads that the speed was taken from. */
   readonly readCount: number;
 }
@@ -158,7 +161,7 @@ function cell(entry: Fields, name: string, chunkBytes: number, depth: number): D
       latency === null
         ? null
         : {
-            medianMs: amount(latency.medianMs, `${name}.latency.medianMs`),
+            meanMs: amount(latency.meanMs, `${name}.latency.meanMs`),
             p99Ms: amount(latency.p99Ms, `${name}.latency.p99Ms`),
           },
     readCount: amount(entry.readCount, `${name}.readCount`),

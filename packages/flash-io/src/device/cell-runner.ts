@@ -99,21 +99,17 @@ export class CellRunner {
   }
 
   /**
-   * Time of single reads while the queue is full: a read starts when the one before it in the queue makes room, which is when the
-   * `depth`-th last one ended. Null where less than a handful fits the time.
+   * The slowest percent of single reads while the queue is full, in milliseconds, as the waiting thread sees them: a read starts when the queue
+   * makes room for it, which is when the `depth`-th last one ended. Null where less than a handful fits the time.
    */
-  latency(
-    chunkBytes: number,
-    readMs: number,
-    mostMs: number,
-  ): { readonly medianMs: number; readonly p99Ms: number } | null {
+  slowReadMs(chunkBytes: number, readMs: number, mostMs: number): number | null {
     const room = Math.floor(this.arena.lengthBytes / chunkBytes);
     const count = Math.min(Math.max(Math.floor(mostMs / readMs), 4 * this.depth), room, LATENCY_READS_MAX);
     if (count < 2 * this.depth || count < SAMPLES_MIN || count * readMs > 4 * mostMs) return null;
     const batch = this.batches[0]!;
     this.fill(batch, 0, chunkBytes, count, this.offsets(chunkBytes, "random"));
     const endsMs = new Float64Array(count);
-    const latencies: number[] = [];
+    const latenciesMs: number[] = [];
     const startedMs = performance.now();
     const pending = this.reader.submit(batch);
     try {
@@ -121,16 +117,12 @@ export class CellRunner {
         const index = pending.waitNext();
         endsMs[ended] = performance.now();
         const startMs = index < this.depth ? startedMs : endsMs[Math.min(index - this.depth, ended)]!;
-        latencies.push(endsMs[ended]! - startMs);
+        latenciesMs.push(endsMs[ended]! - startMs);
       }
     } finally {
       giveUp(pending);
     }
-    const sorted = latencies.toSorted((a, b) => a - b);
-    return {
-      medianMs: sorted[count >> 1]!,
-      p99Ms: sorted[Math.min(count - 1, Math.ceil(0.99 * count) - 1)]!,
-    };
+    return latenciesMs.toSorted((a, b) => a - b)[Math.ceil(0.99 * count) - 1]!;
   }
 
   /** Reads of a batch: as many as fill its time, but the whole queue and no more than the memory holds. */

@@ -18,6 +18,11 @@ function coarseness(index: number, count: number): number {
   return index % 2 === 0 ? 1 : 2;
 }
 
+/** The finer of both counts; among equals, places in a coarse row or column come first. */
+function rankOf(row: number, column: number): number {
+  return 8 * Math.max(row, column) + row + column;
+}
+
 /** Every place, coarse ones first: whenever time runs out, what is missing lies between what was measured. */
 export function measuringOrder(chunks: readonly number[], depths: readonly number[]): GridPlace[] {
   const places = chunks.flatMap((chunkBytes, row) =>
@@ -25,7 +30,7 @@ export function measuringOrder(chunks: readonly number[], depths: readonly numbe
       index: row * depths.length + column,
       chunkBytes,
       depth,
-      rank: Math.max(coarseness(row, chunks.length), coarseness(column, depths.length)),
+      rank: rankOf(coarseness(row, chunks.length), coarseness(column, depths.length)),
     })),
   );
   return places.toSorted((a, b) => a.rank - b.rank || a.index - b.index);

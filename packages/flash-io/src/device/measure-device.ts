@@ -184,7 +184,8 @@ class Measurement {
     const time = { leastMs: Math.min(CELL_LEAST_MS, mostMs), mostMs };
     const result: CellResult = await runner.throughput(chunkBytes, "random", time);
     const readMs = (1000 * chunkBytes) / result.bytesPerSecond;
-    const latency = runner.latency(chunkBytes, readMs, 0.2 * shareMs);
+    const p99Ms = runner.slowReadMs(chunkBytes, readMs, 0.2 * shareMs);
+    const latency = p99Ms === null ? null : { meanMs: runner.depth * readMs, p99Ms };
     return { chunkBytes, depth: runner.depth, origin: "measured", latency, ...result };
   }
 
