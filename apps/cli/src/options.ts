@@ -1,6 +1,6 @@
 import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
-import { READER_BACKENDS, type ReaderBackend } from "@flashlm/flash-io";
 import { type Command, Option } from "commander";
+import { READERS, type ReaderChoice } from "./readers.js";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
 export interface EngineFlags {
@@ -9,7 +9,7 @@ export interface EngineFlags {
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
   readonly kernels: "auto" | "wasm" | "reference";
-  readonly reader: ReaderBackend;
+  readonly reader: ReaderChoice;
   readonly kvCache: "auto" | CacheDtype;
   readonly dots: DotPrecision;
   readonly cache: "auto" | "compact" | "slot-map";
@@ -72,7 +72,7 @@ export function withEngineFlags(command: Command): Command {
         .choices(["auto", "wasm", "reference"])
         .default("auto"),
     )
-    .addOption(new Option("--reader <reader>", "how flash is read").choices(READER_BACKENDS).default("auto"))
+    .addOption(new Option("--reader <reader>", "how flash is read").choices(READERS).default("auto"))
     .addOption(
       new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
     )
