@@ -1,6 +1,8 @@
 import {
   type BundleIndex,
+  type CacheDtype,
   type CachePart,
+  type DotPrecision,
   FlashlmError,
   type FlashReader,
   type GenerateOptions,
@@ -63,6 +65,10 @@ export interface EngineOptions {
   readonly promptChunkTokens?: number;
   /** Tokens whose neurons stay cached (paper section 3.1; the paper uses 4 to 5). */
   readonly windowTokens?: number;
+  /** What keys and values are kept in; the default is f32 for bundles of f32, otherwise f16. */
+  readonly cacheDtype?: CacheDtype;
+  /** Arithmetic of dot products with quantised weights; the default is f32, "q8" rounds activations to int8 and is faster. */
+  readonly precision?: DotPrecision;
   /** When records' checksums are checked: on their first read in a run, at every read, or never. */
   readonly verify?: "first" | "always" | "never";
   /** Asked between layers; true stops the work with ENGINE_ABORTED. */
@@ -89,6 +95,7 @@ export function planEngine(
     contextNeeded: options.contextNeeded ?? 0,
     promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
     kernelOverheadBytes: parts.kernelOverheadBytes,
+    cacheDtype: options.cacheDtype ?? null,
   });
 }
 

@@ -159,6 +159,7 @@ export class LayerOps {
     const cache = {
       tokenCount: this.#tokenCount,
       position: state.positionWord,
+      cacheDtype: plan.cacheDtype,
       keyCache: state.keyCache[layerIndex]!,
       valueCache: state.valueCache[layerIndex]!,
       capacityTokens: plan.contextLength,
