@@ -85,7 +85,7 @@ export interface BundleManifest {
  * a model has those that its `ModelConfig` names. Norms and biases are f32.
  * The tensors of one layer are contiguous, `layers.N` after `layers.N-1`, each layer's first one on a multiple of 4096.
  * Of the predictor file: `layers.N.shadow.{gate,up}.weight` (q4_0), `layers.N.shadow.down_norm` (f32, `[1, neuronCount]`),
- * `layers.N.exact.{gate,up}.weight` (the record's dtype), `layers.N.exact.up.bias` (f32, `[1, neuronCount]`), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
+ * `layers.N.exact.{gate,up}.weight` (the record's dtype), `layers.N.exact.{gate,up}.bias` (f32, `[1, neuronCount]`), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
  */
 export interface BundleIndex {
   readonly contractVersion: 1;

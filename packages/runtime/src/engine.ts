@@ -138,7 +138,7 @@ class Engine implements TokenGenerator {
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     // Before the engine counts as busy: it may refuse its options.
     const sampler = this.#parts.createSampler(options.sampling, vocabularySize);
-    this.#enter(promptTokens);
+    this.#enter(promptTokens, promptTokens.length + options.maxTokens);
     const recent = promptTokens.slice(-REPETITION_WINDOW_TOKENS);
     let finished = false;
     try {
@@ -170,7 +170,7 @@ class Engine implements TokenGenerator {
     tokens: readonly TokenId[],
     onLogits: (rows: Float32Array, firstRow: number) => void,
   ): Promise<void> {
-    this.#enter(tokens);
+    this.#enter(tokens, tokens.length);
     const { forward, plan, state, head } = this.#machine;
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     let finished = false;
@@ -239,7 +239,8 @@ class Engine implements TokenGenerator {
     await this.#machine.close();
   }
 
-  #enter(tokens: readonly TokenId[]): void {
+  /** @param lengthMax - tokens that the sequence will have at most. */
+  #enter(tokens: readonly TokenId[], lengthMax: number): void {
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     if (this.#closed)
       throw new FlashlmError(
@@ -270,6 +271,7 @@ class Engine implements TokenGenerator {
         { contextLength: this.contextLength, tokenCount: tokens.length },
       );
     }
+    this.#machine.state.fitSequence(Math.min(lengthMax, this.contextLength));
     this.#busy = true;
   }
 

@@ -146,7 +146,8 @@ function predictorShapes(model: ModelConfig, dtype: WeightDtype): Shape[][] {
     }
     if (!isExactlySparse(ffn)) continue;
     // What the ReLU is applied to: the gate, in a plain FFN the up projection, in dReLU both.
-    const parts = !isGated ? ["up" as const] : ffn.upActivation === "relu" ? (["gate", "up"] as const) : (["gate"] as const);
+    const first = isGated ? ("gate" as const) : ("up" as const);
+    const parts = isGated && ffn.upActivation === "relu" ? (["gate", "up"] as const) : [first];
     const exact = parts.map(
       (part): Shape => ({
         name: `${prefix}exact.${part}.weight`,
@@ -155,7 +156,7 @@ function predictorShapes(model: ModelConfig, dtype: WeightDtype): Shape[][] {
         columnCount,
       }),
     );
-    groups.push(isGated || !ffn.bias ? exact : [...exact, vector(`${prefix}exact.up.bias`)]);
+    groups.push(ffn.bias && parts.length === 1 ? [...exact, vector(`${prefix}exact.${first}.bias`)] : exact);
   }
   return groups;
 }

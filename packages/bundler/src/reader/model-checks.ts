@@ -43,6 +43,11 @@ export function checkModelTensors(manifest: BundleManifest, path: string): void 
   for (let layer = 0; layer < model.layerCount; layer++) {
     for (const part of ["gate", "up"] as const) {
       check(
+        `layers.${layer}.exact.${part}.bias`,
+        { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] },
+        false,
+      );
+      check(
         `layers.${layer}.shadow.${part}.weight`,
         { rowCount, columnCount: model.hiddenSize, dtypes: ["q4_0"] },
         false,
@@ -53,11 +58,6 @@ export function checkModelTensors(manifest: BundleManifest, path: string): void 
         false,
       );
     }
-    check(
-      `layers.${layer}.exact.up.bias`,
-      { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] },
-      false,
-    );
     check(`layers.${layer}.shadow.down_norm`, { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] }, false);
   }
 }

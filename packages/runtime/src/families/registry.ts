@@ -1,11 +1,6 @@
 import { FlashlmError } from "@flashlm/contracts";
 import type { ModelFamily } from "./family.js";
-import {
-  nemotronFamily,
-  optFamily,
-  optPostNormFamily,
-  persimmonFamily,
-} from "./layer-norm-decoders.js";
+import { nemotronFamily, optFamily, optPostNormFamily, persimmonFamily } from "./layer-norm-decoders.js";
 import { llamaFamily, qwen3Family } from "./llama.js";
 import { gemmaFamily, olmo2Family } from "./output-norm-decoders.js";
 import { falconFamily, falconRwFamily, phiFamily } from "./parallel-decoders.js";

@@ -51,9 +51,13 @@ function gemmaShape(
   caps: { attention?: number; head?: number },
 ): ModelShape {
   if (values.boolean("use_bidirectional_attention", false)) {
-    throw new FlashlmError("CHECKPOINT_UNSUPPORTED", "a Gemma with bidirectional attention generates no text", {
-      key: "use_bidirectional_attention",
-    });
+    throw new FlashlmError(
+      "CHECKPOINT_UNSUPPORTED",
+      "a Gemma with bidirectional attention generates no text",
+      {
+        key: "use_bidirectional_attention",
+      },
+    );
   }
   const headCap = softCapOf(values, "final_logit_softcapping", caps.head);
   return {

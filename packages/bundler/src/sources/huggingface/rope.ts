@@ -18,8 +18,7 @@ function isFactor(item: unknown): item is number {
 }
 
 function yarn(scaling: ConfigValues, factor: number, originalContextLength: number): RopeScaling {
-  const scale = (magnitude: number): number =>
-    factor <= 1 ? 1 : 0.1 * magnitude * Math.log(factor) + 1;
+  const scale = (magnitude: number): number => (factor <= 1 ? 1 : 0.1 * magnitude * Math.log(factor) + 1);
   const [magnitude, magnitudeAllDim] = [scaling.number("mscale", 0), scaling.number("mscale_all_dim", 0)];
   const inferred =
     magnitude !== 0 && magnitudeAllDim !== 0 ? scale(magnitude) / scale(magnitudeAllDim) : scale(1);

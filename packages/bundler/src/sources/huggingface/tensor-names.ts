@@ -1,6 +1,6 @@
 import { FlashlmError } from "@flashlm/contracts";
-import type { ConfigValues } from "../config-values.js";
 import { wantedTensors } from "../canonical-tensors.js";
+import type { ConfigValues } from "../config-values.js";
 import type { TensorPlace } from "../tensor-rows.js";
 import type { FusedTensor, ModelShape, TensorNames } from "./architecture.js";
 
@@ -88,7 +88,12 @@ export function nameTensors(
 }
 
 /** Ones for the weights of norms that have none. */
-export function addAbsentNorms(named: NamedPlaces, names: TensorNames, model: ModelShape, values: ConfigValues): void {
+export function addAbsentNorms(
+  named: NamedPlaces,
+  names: TensorNames,
+  model: ModelShape,
+  values: ConfigValues,
+): void {
   if (!names.normsWithoutWeights?.(values)) return;
   const [any] = named.places.values();
   if (any === undefined) return;
