@@ -2,9 +2,11 @@ import type { ModelConfig, RopeScaling } from "@flashlm/contracts";
 
 type Rope = Pick<ModelConfig["rope"], "theta" | "rotaryDim" | "scaling" | "contextFactors">;
 
-/** Inverse frequency of each rotary pair without scaling, `[rotaryDim / 2]`. */
+/** Inverse frequency of each rotary pair without scaling, `[rotaryDim / 2]`; rounded to f32 where the reference implementation rounds. */
 function plainFrequencies(theta: number, rotaryDim: number): Float64Array {
-  return Float64Array.from({ length: rotaryDim / 2 }, (_, pair) => theta ** ((-2 * pair) / rotaryDim));
+  return Float64Array.from({ length: rotaryDim / 2 }, (_, pair) =>
+    Math.fround(1 / Math.fround(theta ** Math.fround((2 * pair) / rotaryDim))),
+  );
 }
 
 /** Wave lengths longer than the original context are stretched, short ones kept, those between blended (Llama 3). */

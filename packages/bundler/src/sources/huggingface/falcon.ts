@@ -27,15 +27,24 @@ const FALCON_TENSORS: TensorNames = {
 /**
  * Slopes of ALiBi (arXiv 2108.12409): powers of 2^(-8/n) for n heads, where n is no power of two every second one of twice as many
  * for the rest. Falcon rounds them to bf16 and divides them, like the scores, by the root of the head's size.
+ * @param count - how often they are added.
  */
-function alibiSlopes(headCount: number, headDim: number): number[] {
+function alibiSlopes(headCount: number, headDim: number, count: number): number[] {
   const powerOfTwo = 2 ** Math.floor(Math.log2(headCount));
   const slopes = Array.from({ length: headCount }, (_, head) =>
     head < powerOfTwo
       ? 2 ** ((-8 / powerOfTwo) * (head + 1))
       : 2 ** ((-4 / powerOfTwo) * (2 * (head - powerOfTwo) + 1)),
   );
-  return slopes.map((slope) => toBf16(slope) / Math.sqrt(headDim));
+  return slopes.map((slope) => (count * toBf16(slope)) / Math.sqrt(headDim));
+}
+
+/**
+ * How often ALiBi is added. Published checkpoints name the version of transformers that wrote them, and want it once. The eager attention
+ * of transformers 5 adds it to the scores and within the mask too; outputs that it made from a config of no version have it twice.
+ */
+function alibiCount(values: ConfigValues): number {
+  return values.has("transformers_version") ? 1 : 2;
 }
 
 /** Nearest bf16, ties to even; for numbers of normal size. */
@@ -99,7 +108,10 @@ function falconShape(config: ConfigValues): ModelShape {
   );
   const isAlibi = values.boolean("alibi", false);
   const attention: ModelConfig["attention"] = isAlibi
-    ? { ...shape.attention, alibiSlopes: alibiSlopes(headCount, shape.attention.headDim) }
+    ? {
+        ...shape.attention,
+        alibiSlopes: alibiSlopes(headCount, shape.attention.headDim, alibiCount(values)),
+      }
     : shape.attention;
   const isParallel = values.boolean("parallel_attn", true);
   if (isNew && !isParallel)
