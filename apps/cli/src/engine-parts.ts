@@ -1,5 +1,5 @@
 import type { BundleIndex } from "@flashlm/contracts";
-import { createMemoryReader, createNodeReader, createReadPlanner } from "@flashlm/flash-io";
+import { createReadPlanner, openFlashReader } from "@flashlm/flash-io";
 import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
 import { createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
@@ -20,7 +20,7 @@ export interface EngineSetup {
 export function composeParts(bundle: BundleIndex, flags: EngineFlags): EngineParts {
   return {
     bundle,
-    openReader: (paths) => (flags.reader === "memory" ? createMemoryReader(paths) : createNodeReader(paths)),
+    openReader: (paths) => openFlashReader(paths, { backend: flags.reader }),
     createPlanner: createReadPlanner,
     createKernels: (options) =>
       loadKernels({ target: flags.kernels, ...options, memoryBytes: options.memoryBytes }),

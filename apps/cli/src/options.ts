@@ -1,4 +1,5 @@
 import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { READER_BACKENDS, type ReaderBackend } from "@flashlm/flash-io";
 import { type Command, Option } from "commander";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
@@ -8,7 +9,7 @@ export interface EngineFlags {
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
   readonly kernels: "auto" | "wasm" | "reference";
-  readonly reader: "auto" | "node" | "memory";
+  readonly reader: ReaderBackend;
   readonly kvCache: "auto" | CacheDtype;
   readonly dots: DotPrecision;
   readonly cache: "auto" | "compact" | "slot-map";
@@ -71,11 +72,7 @@ export function withEngineFlags(command: Command): Command {
         .choices(["auto", "wasm", "reference"])
         .default("auto"),
     )
-    .addOption(
-      new Option("--reader <reader>", "how flash is read")
-        .choices(["auto", "node", "memory"])
-        .default("auto"),
-    )
+    .addOption(new Option("--reader <reader>", "how flash is read").choices(READER_BACKENDS).default("auto"))
     .addOption(
       new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
     )

@@ -8,6 +8,7 @@ import {
   rowBytes,
 } from "@flashlm/contracts";
 import { type BlockExtent, layerBlock, pinnedTensors, predictorBlock } from "./blocks.js";
+import { createMemoryBudget } from "./memory-budget.js";
 import { hasOutputNorms } from "./run-state.js";
 
 /** Page and direct-I/O alignment of everything large. */
@@ -270,6 +271,8 @@ export function planMemory(request: PlanRequest): MemoryPlan {
       plannedBytes: sum(slotCountByLayer.map((count) => padded(count * manifest.record.strideBytes))),
     },
   ].filter((row) => row.plannedBytes > 0);
+  const budget = createMemoryBudget(budgetBytes);
+  for (const row of rows) budget.reserve(row.owner, row.plannedBytes);
   return {
     contextLength,
     tokenCapacity,
@@ -282,6 +285,6 @@ export function planMemory(request: PlanRequest): MemoryPlan {
     flightBytes,
     slotCountByLayer,
     rows,
-    totalBytes: sum(rows.map((row) => row.plannedBytes)),
+    totalBytes: budgetBytes - budget.freeBytes(),
   };
 }
