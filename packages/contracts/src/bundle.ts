@@ -79,12 +79,13 @@ export interface BundleManifest {
 /**
  * An open bundle: extents and checksums, no weights.
  *
- * Names of resident tensors: `embedding.weight`, `head.weight` (absent when tied), `final_norm.weight`;
- * per layer `layers.N.` + `attention_norm.weight`, `attention.{query,key,value,output}.weight`,
- * `attention.{query,key,value,output}.bias`, `ffn_norm.weight`, `ffn.{gate,up,down}.bias`. Norms and biases are f32.
+ * Names of resident tensors: `embedding.weight`, `embedding.projection.weight`, `position.weight`, `head.projection.weight`,
+ * `head.weight` (absent when tied), `head.bias`, `final_norm.{weight,bias}`; per layer `layers.N.` + `attention.{query,key,value,output}.{weight,bias}`,
+ * `attention.{query,key}_norm.{weight,bias}`, `{attention,attention_output,ffn,ffn_output}_norm.{weight,bias}`, `ffn.{gate,up,down}.bias`;
+ * a model has those that its `ModelConfig` names. Norms and biases are f32.
  * The tensors of one layer are contiguous, `layers.N` after `layers.N-1`, each layer's first one on a multiple of 4096.
  * Of the predictor file: `layers.N.shadow.{gate,up}.weight` (q4_0), `layers.N.shadow.down_norm` (f32, `[1, neuronCount]`),
- * `layers.N.exact.{gate,up}.weight` (the record's dtype), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
+ * `layers.N.exact.{gate,up}.weight` (the record's dtype), `layers.N.exact.{gate,up}.bias` (f32, `[1, neuronCount]`), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
  */
 export interface BundleIndex {
   readonly contractVersion: 1;

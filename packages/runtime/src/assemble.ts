@@ -1,21 +1,18 @@
 import {
-  type BundleIndex,
   FlashlmError,
   type FlashReader,
   type KernelSet,
-  type MemoryHandle,
   type NeuronCache,
   type ReadPlanner,
-  type WeightRef,
 } from "@flashlm/contracts";
-import { largestBytes, layerBlock, layerTensor, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
+import { largestBytes, layerBlock, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
 import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
 import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
-import { findFamily } from "./families/registry.js";
 import { createFlight } from "./flight.js";
 import { ForwardPass } from "./forward.js";
 import { BLOCK_ALIGNMENT_BYTES, FLIGHT_COUNT, type MemoryPlan } from "./memory-plan.js";
+import { compileLayers, createHead } from "./programs.js";
 import { READ_BYTES_MAX } from "./read-into.js";
 import { RecordStream } from "./record-stream.js";
 import { Residency } from "./residency.js";
@@ -155,7 +152,7 @@ async function join(
     predictor,
     dense: parts.predictor.dense,
     embed: createEmbedding(bundle, plan, reader, kernels, state, residency),
-    attentionPrograms: compileAttention(bundle, plan, state, residency, kernels),
+    ...compileLayers(bundle, plan, state, residency, kernels),
     advanceToken: () => cache.advanceToken(),
     checkAbort: () => {
       if (options.shouldStop?.())
@@ -230,71 +227,6 @@ async function loadBlocks(
       );
   }
   return residency;
-}
-
-function compileAttention(
-  bundle: BundleIndex,
-  plan: MemoryPlan,
-  state: RunState,
-  residency: Residency,
-  kernels: KernelSet,
-): ReturnType<KernelSet["compile"]>[] {
-  const family = findFamily(bundle.manifest.model.family);
-  return bundle.manifest.layers.map((_, layerIndex) => {
-    const weight = (name: string): WeightRef =>
-      residency.weight(`attention.${layerIndex}`, bundle.tensor(`layers.${layerIndex}.${name}`));
-    const vector = (name: string): WeightRef["base"] | undefined =>
-      layerTensor(bundle, layerIndex, name) ? weight(name).base : undefined;
-    return kernels.compile(family.attention({ bundle, plan, state, layerIndex, weight, vector }));
-  });
-}
-
-function createHead(
-  bundle: BundleIndex,
-  state: RunState,
-  residency: Residency,
-  kernels: KernelSet,
-): Machine["head"] {
-  const { model } = bundle.manifest;
-  const name = model.tiedEmbeddings ? "embedding.weight" : "head.weight";
-  const tokenCount = state.headTokenCountWord;
-  const program = kernels.compile([
-    {
-      op: "norm",
-      kind: model.norm.kind,
-      tokenCount,
-      rowsPerToken: 1,
-      dim: model.hiddenSize,
-      epsilon: model.norm.epsilon,
-      source: state.headInput,
-      target: state.headInput,
-      weight: residency.weight("final_norm.weight", bundle.tensor("final_norm.weight")).base,
-      ...(bundle.hasTensor("final_norm.bias")
-        ? { bias: residency.weight("final_norm.bias", bundle.tensor("final_norm.bias")).base }
-        : {}),
-    },
-    {
-      op: "matmul",
-      tokenCount,
-      weight: residency.weight(name, bundle.tensor(name)),
-      source: state.headInput,
-      target: state.logits.base,
-      accumulate: false,
-    },
-  ]);
-  const rowBytes = model.hiddenSize * 4;
-  return async (firstRow, rowCount) => {
-    const from: MemoryHandle = {
-      arenaId: state.hidden.arenaId,
-      offsetBytes: state.hidden.offsetBytes + firstRow * rowBytes,
-    };
-    kernels.memory
-      .bytes(state.headInput, rowCount * rowBytes)
-      .set(kernels.memory.bytes(from, rowCount * rowBytes));
-    state.headTokenCount[0] = rowCount;
-    const running = kernels.run(program);
-    if (running) await running;
-  };
 }
 
 function describeMode(

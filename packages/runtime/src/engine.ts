@@ -147,7 +147,7 @@ class Engine implements TokenGenerator {
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     // Before the engine counts as busy: it may refuse its options.
     const sampler = this.#parts.createSampler(options.sampling, vocabularySize);
-    this.#enter(promptTokens);
+    this.#enter(promptTokens, promptTokens.length + options.maxTokens);
     const recent = promptTokens.slice(-REPETITION_WINDOW_TOKENS);
     let finished = false;
     try {
@@ -179,7 +179,7 @@ class Engine implements TokenGenerator {
     tokens: readonly TokenId[],
     onLogits: (rows: Float32Array, firstRow: number) => void,
   ): Promise<void> {
-    this.#enter(tokens);
+    this.#enter(tokens, tokens.length);
     const { forward, plan, state, head } = this.#machine;
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     let finished = false;
@@ -248,7 +248,8 @@ class Engine implements TokenGenerator {
     await this.#machine.close();
   }
 
-  #enter(tokens: readonly TokenId[]): void {
+  /** @param lengthMax - tokens that the sequence will have at most. */
+  #enter(tokens: readonly TokenId[], lengthMax: number): void {
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     if (this.#closed)
       throw new FlashlmError(
@@ -279,6 +280,7 @@ class Engine implements TokenGenerator {
         { contextLength: this.contextLength, tokenCount: tokens.length },
       );
     }
+    this.#machine.state.fitSequence(Math.min(lengthMax, this.contextLength));
     this.#busy = true;
   }
 

@@ -117,7 +117,7 @@ export function createFlight(
     addresses,
     positionCount: word(2),
     ...activation,
-    target: state.hidden,
+    target: state.ffnOutput,
   };
   const mask = { base: state.mask.base, stride: neuronCount };
   return {

@@ -3,11 +3,13 @@ import {
   type BundleIndex,
   type CacheDtype,
   FlashlmError,
+  type ModelConfig,
   type PredictorPart,
   rowBytes,
 } from "@flashlm/contracts";
 import { type BlockExtent, layerBlock, pinnedTensors, predictorBlock } from "./blocks.js";
 import { createMemoryBudget } from "./memory-budget.js";
+import { hasOutputNorms } from "./run-state.js";
 
 /** Page and direct-I/O alignment of everything large. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
@@ -120,15 +122,18 @@ function scratchBytes(
   logitRowCount: number,
 ): number {
   const { model } = request.bundle.manifest;
-  const { attention, ffn } = model;
+  const { attention, embedding, ffn, rope } = model;
+  const width = embedding?.width ?? 0;
   const perToken =
     4 *
-      (3 * model.hiddenSize +
+      ((hasOutputNorms(model) ? 4 : 3) * model.hiddenSize +
+        width +
+        1 +
         2 * attention.headCount * attention.headDim +
         2 * attention.keyValueHeadCount * attention.headDim) +
     5 * ffn.neuronCount;
-  const logits = 4 * logitRowCount * (model.vocabularySize + model.hiddenSize);
-  const ropeTable = 4 * contextLength * model.rope.rotaryDim;
+  const logits = 4 * logitRowCount * (model.vocabularySize + model.hiddenSize + width);
+  const ropeTable = 4 * contextLength * rope.rotaryDim * (rope.window ? 2 : 1);
   const lists = FLIGHT_COUNT * ffn.neuronCount * 96;
   return tokenCapacity * perToken + logits + ropeTable + lists + MISCELLANEOUS_BYTES;
 }
@@ -196,14 +201,14 @@ function chooseFlightBytes(request: PlanRequest): number {
   return padded(Math.max(least, Math.min(Math.max(share, FLIGHT_BYTES_MIN), FLIGHT_BYTES_MAX, layerBytes)));
 }
 
-function checkContext(contextLength: number): void {
-  if (!Number.isInteger(contextLength) || contextLength < 1) {
-    throw new FlashlmError(
-      "ENGINE_OPTION",
-      `Expected a context of at least 1 token but received ${contextLength}.`,
-      { contextLength },
-    );
-  }
+function checkContext(contextLength: number, { embedding }: ModelConfig): void {
+  const most = embedding?.positionCount ?? Number.POSITIVE_INFINITY;
+  if (Number.isInteger(contextLength) && contextLength >= 1 && contextLength <= most) return;
+  throw new FlashlmError(
+    "ENGINE_OPTION",
+    `Expected a context of at least 1 token${most === Number.POSITIVE_INFINITY ? "" : ` and at most the ${most} positions that the model has learned`} but received ${contextLength}.`,
+    { contextLength },
+  );
 }
 
 /**
@@ -216,7 +221,7 @@ export function planMemory(request: PlanRequest): MemoryPlan {
   const { manifest } = request.bundle;
   const cacheDtype = chooseCacheDtype(request);
   const contextLength = chooseContext(request, cacheDtype);
-  checkContext(contextLength);
+  checkContext(contextLength, manifest.model);
   const tokenCapacity = Math.max(1, Math.min(request.promptChunkTokens, contextLength));
   const logitRowCount = chooseLogitRows(request, tokenCapacity);
   const sizes = measure(request, contextLength, tokenCapacity, logitRowCount, cacheDtype);

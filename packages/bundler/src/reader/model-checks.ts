@@ -37,11 +37,16 @@ export function checkModelTensors(manifest: BundleManifest, path: string): void 
     const columnCount = shape.at(-1)!;
     const isMatrix = shape.length > 1;
     const dtypes = isMatrix ? matrixDtypes(manifest.dtype, columnCount) : (["f32"] as const);
-    check(name, { rowCount: isMatrix ? shape[0]! : 1, columnCount, dtypes }, model.family === "llama");
+    check(name, { rowCount: isMatrix ? shape[0]! : 1, columnCount, dtypes }, true);
   }
   const rowCount = model.ffn.neuronCount;
   for (let layer = 0; layer < model.layerCount; layer++) {
     for (const part of ["gate", "up"] as const) {
+      check(
+        `layers.${layer}.exact.${part}.bias`,
+        { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] },
+        false,
+      );
       check(
         `layers.${layer}.shadow.${part}.weight`,
         { rowCount, columnCount: model.hiddenSize, dtypes: ["q4_0"] },

@@ -5,6 +5,13 @@ import type { PositionalFile } from "./positional-file.js";
 /** Rows are read in pieces of about this size: large enough for full throughput, small against any budget. */
 const CHUNK_BYTES = 1 << 20;
 
+/** Rows of a tensor within a fused one: runs of `runRows` neighbours, `strideRows` apart, the first at `firstRow`. */
+export interface RowRuns {
+  readonly firstRow: number;
+  readonly runRows: number;
+  readonly strideRows: number;
+}
+
 /** Where a tensor stands, and how its rows are ordered there. */
 export interface TensorPlace {
   readonly file: PositionalFile;
@@ -15,6 +22,12 @@ export interface TensorPlace {
   readonly shape: readonly number[];
   /** Set where the rows of each head of this many rows are stored as rotary pairs (0, half, 1, half + 1, ...). */
   readonly pairedHeadDim: number | null;
+  /** Set where it is a part of a fused tensor that begins at `offsetBytes`; of a fused vector, rows are elements. */
+  readonly runs?: RowRuns;
+  /** Added to every value: norms that the checkpoint stores less 1. */
+  readonly addend?: number;
+  /** Every value, of a tensor that is not stored. */
+  readonly constant?: number;
 }
 
 /** Row (within a tensor of rotary pairs) that holds row `row` of the order in halves. */
@@ -23,6 +36,9 @@ function pairedRow(row: number, headDim: number): number {
   const half = headDim / 2;
   return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
+
+/** One run without end. */
+const WHOLE: RowRuns = { firstRow: 0, runRows: Number.POSITIVE_INFINITY, strideRows: 0 };
 
 /** Takes stored bytes of `count` rows from `row` on. */
 type PutRows = (bytes: Uint8Array, row: number, count: number) => void;
@@ -44,13 +60,17 @@ export class TensorRowReader {
       );
     }
     if (elementCount === 0) return;
-    if (place.pairedHeadDim !== null && place.shape.length === 1) {
-      this.#readPairedVector(place, info, place.pairedHeadDim, target.subarray(0, elementCount));
-      return;
+    const wanted = target.subarray(0, elementCount);
+    const { addend, constant, pairedHeadDim } = place;
+    if (constant !== undefined) wanted.fill(constant);
+    else if (place.shape.length === 1) this.#readVector(place, info, pairedHeadDim, wanted);
+    else {
+      this.#eachRun(place, info, rowBegin, rowEnd, (bytes, row, count) =>
+        info.dequantise(bytes, target.subarray(row * columnCount, (row + count) * columnCount)),
+      );
     }
-    this.#eachRun(place, info, rowBegin, rowEnd, (bytes, row, count) =>
-      info.dequantise(bytes, target.subarray(row * columnCount, (row + count) * columnCount)),
-    );
+    if (addend !== undefined)
+      for (let index = 0; index < elementCount; index++) wanted[index] = wanted[index]! + addend;
   }
 
   /** See `Checkpoint.readStored`. */
@@ -102,9 +122,13 @@ export class TensorRowReader {
       return;
     }
     const chunkRows = Math.max(1, Math.floor(CHUNK_BYTES / rowBytes));
-    for (let row = rowBegin; row < rowEnd; row += chunkRows) {
-      const count = Math.min(chunkRows, rowEnd - row);
-      put(this.#bytesAt(place, row * rowBytes, count * rowBytes), row - rowBegin, count);
+    const { firstRow, runRows, strideRows } = place.runs ?? WHOLE;
+    for (let row = rowBegin; row < rowEnd; ) {
+      const within = row % runRows;
+      const count = Math.min(chunkRows, rowEnd - row, runRows - within);
+      const first = firstRow + ((row - within) / runRows) * strideRows + within;
+      put(this.#bytesAt(place, first * rowBytes, count * rowBytes), row - rowBegin, count);
+      row += count;
     }
   }
 
@@ -131,9 +155,29 @@ export class TensorRowReader {
     }
   }
 
-  #readPairedVector(place: TensorPlace, info: SourceTypeInfo, headDim: number, target: Float32Array): void {
+  #readVector(
+    place: TensorPlace,
+    info: SourceTypeInfo,
+    pairedHeadDim: number | null,
+    target: Float32Array,
+  ): void {
+    const lengthBytes = (elements: number): number =>
+      Math.ceil(elements / info.blockElements) * info.blockBytes;
+    if (pairedHeadDim === null) {
+      const { firstRow, runRows, strideRows } = place.runs ?? WHOLE;
+      for (let done = 0, run = firstRow; done < target.length; run += strideRows) {
+        const count = Math.min(runRows, target.length - done);
+        info.dequantise(
+          this.#bytesAt(place, lengthBytes(run), lengthBytes(count)),
+          target.subarray(done, done + count),
+        );
+        done += count;
+      }
+      return;
+    }
     const paired = new Float32Array(target.length);
     info.dequantise(this.#bytesAt(place, 0, place.lengthBytes), paired);
-    for (let index = 0; index < target.length; index++) target[index] = paired[pairedRow(index, headDim)]!;
+    for (let index = 0; index < target.length; index++)
+      target[index] = paired[pairedRow(index, pairedHeadDim)]!;
   }
 }

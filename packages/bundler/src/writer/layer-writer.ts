@@ -139,6 +139,13 @@ export async function writeLayer(
   }
   const normSink = sinks.find((sink) => sink.tensor.name.endsWith("shadow.down_norm"));
   if (normSink !== undefined) await appendRows(target, normSink, new Uint8Array(norms.buffer), 0);
+  for (const sink of sinks) {
+    const part = /\.exact\.(gate|up)\.bias$/.exec(sink.tensor.name)?.[1];
+    if (part === undefined) continue;
+    const bias = new Float32Array(neuronCount);
+    target.checkpoint.readRows(`layers.${layer}.ffn.${part}.bias`, 0, 1, bias);
+    await appendRows(target, sink, new Uint8Array(bias.buffer), 0);
+  }
   const tensorChecksums = Object.fromEntries(sinks.map((sink) => [sink.tensor.name, sink.checksum]));
   return { recordChecksums, tensorChecksums };
 }
