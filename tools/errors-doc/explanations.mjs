@@ -28,6 +28,10 @@ export const AREAS = [
         "The message carries its code. Check the disk and its cable or mount.",
       ],
       FLASH_OPEN: ["A file could not be opened.", "Check that the path exists and that you may read it."],
+      FLASH_BACKEND: [
+        "The way of reading that was asked for does not work on this machine.",
+        "The message says why, and what each other way says. Ask for `auto`, or do what the reason names.",
+      ],
     },
   },
   {

@@ -41,6 +41,8 @@ export function engineOptions(setup: EngineSetup): EngineOptions {
     contextNeeded: setup.contextNeeded,
     threadCount: setup.threadCount,
     verify: flags.verify,
+    precision: flags.dots,
+    ...(flags.kvCache === "auto" ? {} : { cacheDtype: flags.kvCache }),
     ...(flags.promptChunk ? { promptChunkTokens: flags.promptChunk } : {}),
     ...(flags.cacheWindow ? { windowTokens: flags.cacheWindow } : {}),
   };

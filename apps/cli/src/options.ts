@@ -1,4 +1,4 @@
-import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
 import { type Command, Option } from "commander";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
@@ -9,6 +9,8 @@ export interface EngineFlags {
   readonly sparsity: string;
   readonly kernels: "auto" | "wasm" | "reference";
   readonly reader: "auto" | "node" | "memory";
+  readonly kvCache: "auto" | CacheDtype;
+  readonly dots: DotPrecision;
   readonly cache: "auto" | "compact" | "slot-map";
   readonly threads?: number;
   readonly promptChunk?: number;
@@ -76,6 +78,22 @@ export function withEngineFlags(command: Command): Command {
     )
     .addOption(
       new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
+    )
+    .addOption(
+      new Option(
+        "--kv-cache <dtype>",
+        "what keys and values are kept in (auto: f32 for f32 bundles, else f16)",
+      )
+        .choices(["auto", "f32", "f16", "q8_0"])
+        .default("auto"),
+    )
+    .addOption(
+      new Option(
+        "--dots <precision>",
+        "arithmetic with quantised weights; q8 rounds activations to int8, which is lossy",
+      )
+        .choices(["f32", "q8"])
+        .default("f32"),
     )
     .option("--threads <count>", "compute threads (default: cores)", wholeNumber("--threads", 1, 256))
     .option("--prompt-chunk <tokens>", "prompt tokens per pass", wholeNumber("--prompt-chunk", 1, 4096))

@@ -17,7 +17,7 @@ export interface KernelConformanceOptions {
 }
 
 /** All weight dtypes. */
-const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 const SHAPES: readonly (readonly [rowCount: number, columnCount: number, tokenCount: number])[] = [
   [1, 1, 1],
   [1, 3, 2],

@@ -11,7 +11,7 @@ import { alignUp, rowBytes } from "../src/index.js";
 import { expectClose, KernelFixture, oracleActivation, oracleDot } from "./kernel-fixture.js";
 import { TOLERANCE } from "./tolerance.js";
 
-const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 const ACTIVATIONS: readonly ActivationName[] = ["silu", "relu", "relu2", "gelu", "gelu_tanh"];
 
 interface Records {

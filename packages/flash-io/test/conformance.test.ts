@@ -6,6 +6,8 @@ import {
   createNodeReader,
   createReadPlanner,
   createTracingReader,
+  type FlashReaderOptions,
+  openFlashReader,
 } from "@flashlm/flash-io";
 
 flashReaderConformance({ name: "memory", create: createMemoryReader, holdsWholeFiles: true });
@@ -23,4 +25,28 @@ flashReaderConformance({
   create: async (paths) => createFaultyReader(await createMemoryReader(paths), { seed: 1 }),
   holdsWholeFiles: true,
 });
+/** Native backends on a machine that can build or was given the addon; elsewhere "auto" stands for what is left. */
+const NATIVE: readonly FlashReaderOptions[] = [
+  { backend: "io_uring" },
+  { backend: "io_uring", directIo: "off", inFlightMax: 3 },
+  { backend: "pread" },
+  { backend: "pread", directIo: "off", inFlightMax: 2 },
+];
+const works = async (options: FlashReaderOptions): Promise<boolean> => {
+  try {
+    await (await openFlashReader([], options)).close();
+    return true;
+  } catch {
+    return false;
+  }
+};
+flashReaderConformance({ name: "auto", create: (paths) => openFlashReader(paths) });
+for (const options of NATIVE) {
+  if (await works(options)) {
+    flashReaderConformance({
+      name: JSON.stringify(options),
+      create: (paths) => openFlashReader(paths, options),
+    });
+  }
+}
 readPlannerConformance({ name: "merging", create: createReadPlanner });

@@ -55,6 +55,12 @@ export const OP_FFN_ACTIVATIONS = 7;
 export const OP_FFN_DOWN = 8;
 export const OP_NEURON_SCORES = 9;
 export const OP_CRC32C = 10;
+export const OP_ADD = 11;
+export const OP_COPY = 12;
+export const OP_SOFT_CAP = 13;
+export const OP_SOFTMAX = 14;
+export const OP_ARGMAX = 15;
+export const OP_CONVERT = 16;
 
 export const SCORE_CONTRIBUTION = 0;
 export const SCORE_GATE = 1;

@@ -4,7 +4,7 @@ import { createPrng } from "@flashlm/contracts/testing";
 import { createWasmKernels, KERNEL_OVERHEAD_BYTES } from "@flashlm/kernels";
 import { describe, expect, it } from "vitest";
 
-const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 const TOKENS = 5;
 const HIDDEN = 96;
 const HEAD_DIM = 32;

@@ -8,6 +8,7 @@ import {
   type WeightRef,
 } from "@flashlm/contracts";
 import { largestBytes, layerBlock, layerTensor, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
+import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
 import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
 import { findFamily } from "./families/registry.js";
@@ -47,10 +48,11 @@ export async function assembleEngine(
 ): Promise<Machine> {
   const reader = await parts.openReader(parts.bundle.filePaths);
   try {
-    const kernels = await parts.createKernels({
+    const created = await parts.createKernels({
       memoryBytes: plan.totalBytes,
       threadCount: options.threadCount,
     });
+    const kernels = withPrecision(created, options.precision ?? "f32");
     try {
       return await join(parts, options, plan, reader, kernels);
     } catch (error) {
@@ -319,7 +321,8 @@ function describeMode(
     ...predictorFlags,
     "neurons resident": `${((100 * slots) / neurons).toFixed(0)}%`,
     context: String(plan.contextLength),
-    "kv cache": "f32",
+    dots: options.precision ?? "f32",
+    "kv cache": plan.cacheDtype,
     checksums: options.verify ?? "first",
   };
 }

@@ -1,12 +1,15 @@
 import {
   type BundleIndex,
+  type CacheDtype,
   type CachePart,
+  type DotPrecision,
   FlashlmError,
   type FlashReader,
   type GenerateOptions,
   type GeneratorReport,
   type KernelSet,
   type KernelSetOptions,
+  type MetricsSink,
   type PredictorPart,
   type ReadPlanner,
   type SamplingOptions,
@@ -15,6 +18,7 @@ import {
   type TokenId,
 } from "@flashlm/contracts";
 import { assembleEngine, type Machine } from "./assemble.js";
+import { DecodeMeter } from "./decode-meter.js";
 import type { Flight } from "./flight.js";
 import { type MemoryPlan, planMemory } from "./memory-plan.js";
 import { REPETITION_WINDOW_TOKENS } from "./sampling/index.js";
@@ -63,8 +67,14 @@ export interface EngineOptions {
   readonly promptChunkTokens?: number;
   /** Tokens whose neurons stay cached (paper section 3.1; the paper uses 4 to 5). */
   readonly windowTokens?: number;
+  /** What keys and values are kept in; the default is f32 for bundles of f32, otherwise f16. */
+  readonly cacheDtype?: CacheDtype;
+  /** Arithmetic of dot products with quantised weights; the default is f32, "q8" rounds activations to int8 and is faster. */
+  readonly precision?: DotPrecision;
   /** When records' checksums are checked: on their first read in a run, at every read, or never. */
   readonly verify?: "first" | "always" | "never";
+  /** Receives the counters of every decoded token. */
+  readonly metrics?: MetricsSink;
   /** Asked between layers; true stops the work with ENGINE_ABORTED. */
   readonly shouldStop?: () => boolean;
   /** Observes FFN activations (calibration). */
@@ -89,6 +99,7 @@ export function planEngine(
     contextNeeded: options.contextNeeded ?? 0,
     promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
     kernelOverheadBytes: parts.kernelOverheadBytes,
+    cacheDtype: options.cacheDtype ?? null,
   });
 }
 
@@ -98,25 +109,24 @@ export function planEngine(
  */
 export async function createEngine(parts: EngineParts, options: EngineOptions): Promise<TokenGenerator> {
   const machine = await assembleEngine(parts, options, planEngine(parts, options));
-  return new Engine(parts, machine);
+  return new Engine(parts, machine, options.metrics);
 }
 
 class Engine implements TokenGenerator {
   readonly contractVersion = 1;
   readonly #parts: EngineParts;
   readonly #machine: Machine;
+  readonly #meter: DecodeMeter;
   #busy = false;
   #closed = false;
   #promptTokens = 0;
   #promptMs = 0;
-  #decodeTokens = 0;
-  #decodeMs = 0;
-  #atDecode = { waitMs: 0, manageMs: 0, readBytes: 0, hitCount: 0, missCount: 0 };
   #possibleNeurons = 0;
 
-  constructor(parts: EngineParts, machine: Machine) {
+  constructor(parts: EngineParts, machine: Machine, metrics: MetricsSink | undefined) {
     this.#parts = parts;
     this.#machine = machine;
+    this.#meter = new DecodeMeter(machine, metrics);
   }
 
   get mode(): Readonly<Record<string, string>> {
@@ -205,20 +215,20 @@ class Engine implements TokenGenerator {
 
   report(): GeneratorReport {
     const { forward, records, reader, plan, loadReadBytes } = this.#machine;
-    const at = this.#atDecode;
+    const decode = this.#meter.totals;
     return {
       promptTokens: this.#promptTokens,
       promptMs: this.#promptMs,
-      decodeTokens: this.#decodeTokens,
-      decodeMs: this.#decodeMs,
-      ioWaitMs: at.waitMs,
-      cacheMs: at.manageMs,
-      computeMs: this.#decodeMs - at.waitMs - at.manageMs,
+      decodeTokens: decode.tokenCount,
+      decodeMs: decode.tokenMs,
+      ioWaitMs: decode.waitMs,
+      cacheMs: decode.manageMs,
+      computeMs: decode.tokenMs - decode.waitMs - decode.manageMs,
       readBytes: reader.stats().readBytes,
       loadReadBytes,
-      decodeReadBytes: at.readBytes,
-      recordCount: at.hitCount + at.missCount,
-      hitCount: at.hitCount,
+      decodeReadBytes: decode.readBytes,
+      recordCount: decode.hitCount + decode.missCount,
+      hitCount: decode.hitCount,
       recordsRead: records.recordsRead,
       keptNeurons: forward.keptNeurons,
       possibleNeurons: this.#possibleNeurons,
@@ -283,32 +293,11 @@ class Engine implements TokenGenerator {
     await head(0, 1);
   }
 
-  async #decode(tokenId: TokenId, position: number): Promise<void> {
-    const before = this.#sample();
-    const start = performance.now();
-    await this.#forward(this.#machine.forward, [tokenId], position);
-    await this.#machine.head(0, 1);
-    this.#decodeMs += performance.now() - start;
-    this.#decodeTokens++;
-    const after = this.#sample();
-    const at = this.#atDecode;
-    at.waitMs += after.waitMs - before.waitMs;
-    at.manageMs += after.manageMs - before.manageMs;
-    at.readBytes += after.readBytes - before.readBytes;
-    at.hitCount += after.hitCount - before.hitCount;
-    at.missCount += after.missCount - before.missCount;
-  }
-
-  #sample(): { waitMs: number; manageMs: number; readBytes: number; hitCount: number; missCount: number } {
-    const { records, residency, reader, cache } = this.#machine;
-    const { hitCount, missCount } = cache.stats();
-    return {
-      waitMs: records.waitMs + residency.waitMs,
-      manageMs: records.manageMs,
-      readBytes: reader.stats().readBytes,
-      hitCount,
-      missCount,
-    };
+  #decode(tokenId: TokenId, position: number): Promise<void> {
+    return this.#meter.measure(async () => {
+      await this.#forward(this.#machine.forward, [tokenId], position);
+      await this.#machine.head(0, 1);
+    });
   }
 }
 

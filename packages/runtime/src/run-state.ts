@@ -1,4 +1,4 @@
-import type { BundleIndex, KernelSet, MemoryHandle } from "@flashlm/contracts";
+import { type BundleIndex, type KernelSet, type MemoryHandle, rowBytes } from "@flashlm/contracts";
 import type { MemoryPlan } from "./memory-plan.js";
 import { fillRopeTable } from "./rope-table.js";
 
@@ -33,7 +33,7 @@ export interface RunState {
   readonly logits: { readonly base: MemoryHandle; readonly floats: Float32Array };
   /** `[contextLength, rotaryDim]` */
   readonly ropeTable: MemoryHandle;
-  /** Per layer, `[contextLength, keyValueHeadCount * headDim]` each. */
+  /** Per layer, `[contextLength, keyValueHeadCount * headDim]` each, of the plan's `cacheDtype`. */
   readonly keyCache: readonly MemoryHandle[];
   readonly valueCache: readonly MemoryHandle[];
 }
@@ -63,7 +63,9 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
   const mask = memory.allocate(capacity * model.ffn.neuronCount);
   const logits = floats(plan.logitRowCount * model.vocabularySize);
   const caches = (): MemoryHandle[] =>
-    bundle.manifest.layers.map(() => floats(plan.contextLength * keyValueWidth));
+    bundle.manifest.layers.map(() =>
+      memory.allocate(plan.contextLength * rowBytes(plan.cacheDtype, keyValueWidth)),
+    );
   return {
     tokenCountWord: tokenCount.handle,
     positionWord: position.handle,

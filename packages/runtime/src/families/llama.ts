@@ -18,6 +18,7 @@ function attend(context: LayerContext): KernelOp[] {
   return [
     {
       op: "storeKeyValue",
+      cacheDtype: plan.cacheDtype,
       tokenCount,
       position,
       keys: state.key,
@@ -29,6 +30,7 @@ function attend(context: LayerContext): KernelOp[] {
     },
     {
       op: "attention",
+      cacheDtype: plan.cacheDtype,
       tokenCount,
       position,
       query: state.query,
