@@ -1,4 +1,5 @@
 import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { CACHE_CHOICES } from "@flashlm/window-cache";
 import { type Command, Option } from "commander";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
@@ -11,7 +12,10 @@ export interface EngineFlags {
   readonly reader: "auto" | "node" | "memory";
   readonly kvCache: "auto" | CacheDtype;
   readonly dots: DotPrecision;
-  readonly cache: "auto" | "compact" | "slot-map";
+  /** As `parseCache` reads it. */
+  readonly cache: string;
+  /** File that `run` records the wanted neurons of each token into. */
+  readonly trace?: string;
   readonly threads?: number;
   readonly promptChunk?: number;
   readonly cacheWindow?: number;
@@ -76,9 +80,7 @@ export function withEngineFlags(command: Command): Command {
         .choices(["auto", "node", "memory"])
         .default("auto"),
     )
-    .addOption(
-      new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
-    )
+    .option("--cache <cache>", `which neurons stay cached: ${CACHE_CHOICES}`, "auto")
     .addOption(
       new Option(
         "--kv-cache <dtype>",
