@@ -32,6 +32,22 @@ export const AREAS = [
         "The way of reading that was asked for does not work on this machine.",
         "The message says why, and what each other way says. Ask for `auto`, or do what the reason names.",
       ],
+      FLASH_MEASURE: [
+        "A device cannot be measured with the file or the options given.",
+        "Name a folder on the device, or a file as large as the message says.",
+      ],
+      FLASH_DISK_FULL: [
+        "There is no room for the file that a measurement reads.",
+        "Free the space that the message names, or name a large file on that device; it is only read.",
+      ],
+      FLASH_PROFILE_FORMAT: [
+        "A saved device profile is damaged.",
+        "Measure again with `flashlm device`; until then defaults are used.",
+      ],
+      FLASH_PROFILE_VERSION: [
+        "A device profile was written by another version of flashlm.",
+        "Measure again with `flashlm device`.",
+      ],
     },
   },
   {

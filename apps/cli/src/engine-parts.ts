@@ -1,10 +1,12 @@
 import type { BundleIndex } from "@flashlm/contracts";
-import { createMemoryReader, createNodeReader, createReadPlanner } from "@flashlm/flash-io";
+import { createReadPlanner } from "@flashlm/flash-io";
 import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
 import { createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
 import { parseCache } from "@flashlm/window-cache";
+import { profileOfReader } from "./device-store.js";
 import type { EngineFlags } from "./options.js";
+import { readerFactory } from "./readers.js";
 
 /** Flags and numbers that cross to the engine's thread; plain data. */
 export interface EngineSetup {
@@ -20,8 +22,13 @@ export interface EngineSetup {
 export function composeParts(bundle: BundleIndex, flags: EngineFlags): EngineParts {
   return {
     bundle,
-    openReader: (paths) => (flags.reader === "memory" ? createMemoryReader(paths) : createNodeReader(paths)),
-    createPlanner: createReadPlanner,
+    openReader: readerFactory(flags.reader),
+    createPlanner: (choice, reader) => {
+      const profile = profileOfReader(reader);
+      if (profile === null) return createReadPlanner(choice);
+      const { inFlightMax } = reader.capabilities;
+      return createReadPlanner({ alignmentBytes: choice.alignmentBytes, inFlightMax, profile });
+    },
     createKernels: (options) =>
       loadKernels({ target: flags.kernels, ...options, memoryBytes: options.memoryBytes }),
     kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,

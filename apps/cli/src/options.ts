@@ -1,6 +1,7 @@
 import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
 import { CACHE_CHOICES } from "@flashlm/window-cache";
 import { type Command, Option } from "commander";
+import { READERS, type ReaderChoice } from "./readers.js";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
 export interface EngineFlags {
@@ -9,7 +10,7 @@ export interface EngineFlags {
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
   readonly kernels: "auto" | "wasm" | "reference";
-  readonly reader: "auto" | "node" | "memory";
+  readonly reader: ReaderChoice;
   readonly kvCache: "auto" | CacheDtype;
   readonly dots: DotPrecision;
   /** As `parseCache` reads it. */
@@ -75,11 +76,7 @@ export function withEngineFlags(command: Command): Command {
         .choices(["auto", "wasm", "reference"])
         .default("auto"),
     )
-    .addOption(
-      new Option("--reader <reader>", "how flash is read")
-        .choices(["auto", "node", "memory"])
-        .default("auto"),
-    )
+    .addOption(new Option("--reader <reader>", "how flash is read").choices(READERS).default("auto"))
     .option("--cache <cache>", `which neurons stay cached: ${CACHE_CHOICES}`, "auto")
     .addOption(
       new Option(

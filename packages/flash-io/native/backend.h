@@ -21,6 +21,8 @@ struct Stats {
 class Backend {
  public:
   virtual ~Backend() = default;
+  /** Tells of memory that reads may land in, now and as long as the backend lives. */
+  virtual void attach(uint8_t*, size_t) {}
   /** Queues reads and starts as many as may be in flight. Never waits for the device. */
   virtual void submit(const ReadSpec* specs, size_t count, uint32_t batch, bool demand) = 0;
   /**

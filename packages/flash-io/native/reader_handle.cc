@@ -35,6 +35,7 @@ void ReaderHandle::attach(uint32_t arena_id, napi_value bytes, Arena arena) {
   napi_ref reference;
   if (napi_create_reference(env_, bytes, 1, &reference) == napi_ok) references_.push_back(reference);
   arenas_[arena_id] = arena;
+  backend_->attach(arena.bytes, arena.length);
 }
 
 bool ReaderHandle::to_spec(const BatchArrays& batch, size_t index, ReadSpec& spec) {

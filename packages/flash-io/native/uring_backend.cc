@@ -9,6 +9,7 @@
 
 #if defined(FLASH_IO_HAS_URING)
 #include "event_thread.h"
+#include "fixed_buffers.h"
 
 namespace flash_io {
 namespace {
@@ -37,8 +38,11 @@ class UringBackend final : public Backend {
     for (const File& file : files_) descriptors.push_back(file.descriptor);
     fixed_files_ = !descriptors.empty() && ring_.register_with(IORING_REGISTER_FILES, descriptors.data(),
                                                                static_cast<uint32_t>(descriptors.size())) == 0;
+    buffers_.open();
     return true;
   }
+
+  void attach(uint8_t* bytes, size_t length) override { buffers_.add(bytes, length); }
 
   void submit(const ReadSpec* specs, size_t count, uint32_t batch, bool demand) override {
     for (size_t index = 0; index < count; index++) {
@@ -137,7 +141,9 @@ class UringBackend final : public Backend {
       stats_.request_count++;
       stats_.read_bytes += padded_bytes(read.spec, alignment);
     }
-    entry->opcode = IORING_OP_READ;
+    const int32_t buffer = buffers_.find(request.memory, request.length);
+    entry->opcode = buffer >= 0 ? IORING_OP_READ_FIXED : IORING_OP_READ;
+    if (buffer >= 0) entry->buf_index = static_cast<uint16_t>(buffer);
     entry->flags = fixed_files_ ? IOSQE_FIXED_FILE : 0;
     entry->fd = fixed_files_ ? static_cast<int>(read.spec.file) : files_[read.spec.file].descriptor;
     entry->addr = reinterpret_cast<uintptr_t>(request.memory);
@@ -163,6 +169,7 @@ class UringBackend final : public Backend {
   bool take_bounce(Read& read) {
     if (bounce_memory_ == nullptr) {
       bounce_memory_ = allocate_pages(size_t{kBounceLanes} * kBounceBytes);
+      buffers_.add(bounce_memory_, size_t{kBounceLanes} * kBounceBytes);
       for (uint32_t lane = 0; lane < kBounceLanes; lane++) free_bounces_.push_back(bounce_memory_ + lane * kBounceBytes);
     }
     if (free_bounces_.empty()) return false;
@@ -174,6 +181,7 @@ class UringBackend final : public Backend {
   const std::vector<File>& files_;
   const uint32_t in_flight_max_;
   UringRing ring_;
+  FixedBuffers buffers_{ring_};
   ReadQueue queue_;
   EventThread events_;
   Stats stats_{};

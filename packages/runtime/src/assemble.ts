@@ -5,6 +5,7 @@ import {
   type KernelSet,
   type MemoryHandle,
   type NeuronCache,
+  type ReadPlanner,
   type WeightRef,
 } from "@flashlm/contracts";
 import { largestBytes, layerBlock, layerTensor, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
@@ -65,6 +66,12 @@ export async function assembleEngine(
   }
 }
 
+function createPlanner(parts: EngineParts, reader: FlashReader): ReadPlanner {
+  const { alignmentBytes } = reader.capabilities;
+  const choice = { alignmentBytes, gapBytesMax: GAP_BYTES_MAX, readBytesMax: READ_BYTES_MAX };
+  return parts.createPlanner(choice, reader);
+}
+
 function createRecords(
   parts: EngineParts,
   options: EngineOptions,
@@ -72,7 +79,7 @@ function createRecords(
   reader: FlashReader,
   kernels: KernelSet,
   state: RunState,
-): { cache: NeuronCache; records: RecordStream } {
+): { cache: NeuronCache; records: RecordStream; planner: ReadPlanner } {
   const { bundle } = parts;
   const cache = parts.cache.create({
     unit: "neuron",
@@ -99,11 +106,7 @@ function createRecords(
     const base = slotBase[layerIndex]!.offsetBytes;
     bytes.copyWithin(base + to * strideBytes, base + from * strideBytes, base + (from + 1) * strideBytes);
   };
-  const planner = parts.createPlanner({
-    alignmentBytes: reader.capabilities.alignmentBytes,
-    gapBytesMax: GAP_BYTES_MAX,
-    readBytesMax: READ_BYTES_MAX,
-  });
+  const planner = createPlanner(parts, reader);
   const flights = Array.from({ length: FLIGHT_COUNT }, () => createFlight(bundle, plan, kernels, state));
   const records = new RecordStream({
     bundle,
@@ -114,10 +117,9 @@ function createRecords(
     flights,
     slotBase,
     flightBytes: plan.flightBytes,
-    gapBytesMax: GAP_BYTES_MAX,
     verify: options.verify ?? "first",
   });
-  return { cache, records };
+  return { cache, records, planner };
 }
 
 async function join(
@@ -133,7 +135,7 @@ async function join(
   if (arena) reader.attach(arena);
   const state = createRunState(bundle, plan, kernels);
   const residency = await loadBlocks(parts, plan, reader, kernels);
-  const { cache, records } = createRecords(parts, options, plan, reader, kernels, state);
+  const { cache, records, planner } = createRecords(parts, options, plan, reader, kernels, state);
   const predictor = parts.predictor.create({
     kernels,
     manifest: bundle.manifest,
@@ -179,7 +181,7 @@ async function join(
     reader,
     cache,
     reset,
-    mode: describeMode(parts, options, plan, reader, kernels),
+    mode: describeMode(parts, options, plan, reader, planner, kernels),
     loadReadBytes: reader.stats().readBytes,
     head: createHead(bundle, state, residency, kernels),
     close: async () => {
@@ -303,6 +305,7 @@ function describeMode(
   options: EngineOptions,
   plan: MemoryPlan,
   reader: FlashReader,
+  planner: ReadPlanner,
   kernels: KernelSet,
 ): Record<string, string> {
   const { manifest } = parts.bundle;
@@ -318,6 +321,7 @@ function describeMode(
   return {
     kernels: `${kernels.target} x${kernels.threadCount}`,
     reader: `${backend} ${directIo ? "direct" : "buffered"}${note ? ` (${note})` : ""}`,
+    planner: planner.basis,
     sparsity: `${parts.predictor.name} ${parts.predictor.lossless ? "lossless" : "lossy"}`,
     dtype: manifest.dtype + (manifest.lossy.length > 0 ? " requantised" : ""),
     cache: parts.cache.name,

@@ -39,12 +39,18 @@ export interface EngineParts {
   readonly bundle: BundleIndex;
   /** Opens the bundle's files, in order. The engine closes the reader. */
   openReader(paths: readonly string[]): Promise<FlashReader>;
-  /** Plans requests for a reader with that alignment: at most `gapBytesMax` read in vain between two records, at most `readBytesMax` at once. */
-  createPlanner(options: {
-    readonly alignmentBytes: number;
-    readonly gapBytesMax: number;
-    readonly readBytesMax: number;
-  }): ReadPlanner;
+  /**
+   * Plans requests for a reader with that alignment. `gapBytesMax` (read in vain between two records) and `readBytesMax` (at once) suit a
+   * device of which nothing is known; who knows `reader`'s device may choose others.
+   */
+  createPlanner(
+    options: {
+      readonly alignmentBytes: number;
+      readonly gapBytesMax: number;
+      readonly readBytesMax: number;
+    },
+    reader: FlashReader,
+  ): ReadPlanner;
   /** Makes the kernels with their arena; called once. The engine closes them. @throws KERNEL_*. */
   createKernels(options: KernelSetOptions): Promise<KernelSet>;
   /** Bytes a kernel set needs beyond what is allocated in it. */

@@ -16,7 +16,6 @@ describe.skipIf(path === null)("a metrics sink", () => {
     const { prompt } = readJson<Expected>(join(path!, "expected.json"));
     const engine = await engineOf(bundle, {
       sparsity: "oracle",
-      share: 0.9,
       options: { metrics: { count } },
     });
     try {
