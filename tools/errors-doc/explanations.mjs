@@ -195,6 +195,16 @@ export const AREAS = [
     },
   },
   {
+    title: "Traces",
+    codes: {
+      TRACE_FORMAT: [
+        "A file is no trace, or it is damaged or ends too early.",
+        "Record it again with `flashlm run --trace FILE`, and let the run end by itself.",
+      ],
+      TRACE_LIMIT: ["A trace is too long to be replayed in memory.", "Record fewer tokens."],
+    },
+  },
+  {
     title: "Memory",
     codes: {
       BUDGET_EXCEEDED: [

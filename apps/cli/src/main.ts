@@ -6,6 +6,7 @@ import { addDevice } from "./commands/device.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
+import { addReplay } from "./commands/replay.js";
 import { addRun } from "./commands/run.js";
 
 /** Runs the command line. Sets the exit code: 0 well, 1 an error of flashlm (its code is printed), 2 a fault of ours, 130 interrupted. */
@@ -14,8 +15,17 @@ export async function main(args: readonly string[]): Promise<void> {
     .description("Runs language models bigger than the memory they are given: weights stay on flash.")
     .version("0.1.0")
     .showHelpAfterError();
-  for (const add of [addRun, addBundle, addCalibrate, addDevice, addInspect, addLogits, addPerplexity])
-    add(program);
+  const commands = [
+    addRun,
+    addBundle,
+    addCalibrate,
+    addDevice,
+    addInspect,
+    addLogits,
+    addPerplexity,
+    addReplay,
+  ];
+  for (const add of commands) add(program);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {

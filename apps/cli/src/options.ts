@@ -1,4 +1,5 @@
 import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { CACHE_CHOICES } from "@flashlm/window-cache";
 import { type Command, Option } from "commander";
 import { READERS, type ReaderChoice } from "./readers.js";
 
@@ -12,7 +13,10 @@ export interface EngineFlags {
   readonly reader: ReaderChoice;
   readonly kvCache: "auto" | CacheDtype;
   readonly dots: DotPrecision;
-  readonly cache: "auto" | "compact" | "slot-map";
+  /** As `parseCache` reads it. */
+  readonly cache: string;
+  /** File that `run` records the wanted neurons of each token into. */
+  readonly trace?: string;
   readonly threads?: number;
   readonly promptChunk?: number;
   readonly cacheWindow?: number;
@@ -73,9 +77,7 @@ export function withEngineFlags(command: Command): Command {
         .default("auto"),
     )
     .addOption(new Option("--reader <reader>", "how flash is read").choices(READERS).default("auto"))
-    .addOption(
-      new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
-    )
+    .option("--cache <cache>", `which neurons stay cached: ${CACHE_CHOICES}`, "auto")
     .addOption(
       new Option(
         "--kv-cache <dtype>",

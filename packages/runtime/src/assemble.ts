@@ -82,8 +82,11 @@ function createRecords(
     unit: "neuron",
     layers: bundle.manifest.layers.map((layer, layerIndex) => {
       const slotCount = plan.slotCountByLayer[layerIndex]!;
-      // Dense runs use every neuron for every token, where any recency rule has a hit rate of zero: they keep the first ones for good.
-      return { unitCount: layer.neuronCount, slotCount, pinnedCount: parts.predictor.dense ? slotCount : 0 };
+      return {
+        unitCount: layer.neuronCount,
+        slotCount,
+        pinnedCount: plan.pinnedCountByLayer[layerIndex]!,
+      };
     }),
     windowTokens: options.windowTokens ?? WINDOW_TOKENS,
     moveRecord: (layerIndex, from, to) => moveRecord(layerIndex, from, to),
@@ -241,6 +244,7 @@ function describeMode(
   const { backend, directIo, note } = reader.capabilities;
   const share = (flags: readonly boolean[]): string => `${flags.filter(Boolean).length}/${flags.length}`;
   const slots = plan.slotCountByLayer.reduce((total, count) => total + count, 0);
+  const pinned = plan.pinnedCountByLayer.reduce((total, count) => total + count, 0);
   const neurons = manifest.layers.reduce((total, layer) => total + layer.neuronCount, 0);
   const predictorFlags =
     plan.predictorBlockResident.length > 0
@@ -255,6 +259,7 @@ function describeMode(
     cache: parts.cache.name,
     "attention resident": `${share(plan.layerBlockResident)} layers`,
     ...predictorFlags,
+    pinned: `${((100 * pinned) / Math.max(1, slots)).toFixed(0)}% of slots`,
     "neurons resident": `${((100 * slots) / neurons).toFixed(0)}%`,
     context: String(plan.contextLength),
     dots: options.precision ?? "f32",

@@ -73,6 +73,8 @@ export interface EngineOptions {
   readonly promptChunkTokens?: number;
   /** Tokens whose neurons stay cached (paper section 3.1; the paper uses 4 to 5). */
   readonly windowTokens?: number;
+  /** Share of each layer's slots that its first (hottest) neurons keep for good; null or absent chooses. Does not change answers. */
+  readonly pinnedShare?: number | null;
   /** What keys and values are kept in; the default is f32 for bundles of f32, otherwise f16. */
   readonly cacheDtype?: CacheDtype;
   /** Arithmetic of dot products with quantised weights; the default is f32, "q8" rounds activations to int8 and is faster. */
@@ -105,6 +107,7 @@ export function planEngine(
     contextNeeded: options.contextNeeded ?? 0,
     promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
     kernelOverheadBytes: parts.kernelOverheadBytes,
+    pinnedShare: options.pinnedShare ?? null,
     cacheDtype: options.cacheDtype ?? null,
   });
 }
