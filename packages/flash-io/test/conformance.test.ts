@@ -9,6 +9,7 @@ import {
   type FlashReaderOptions,
   openFlashReader,
 } from "@flashlm/flash-io";
+import { works } from "./native-backends.js";
 
 flashReaderConformance({ name: "memory", create: createMemoryReader, holdsWholeFiles: true });
 flashReaderConformance({ name: "node", create: (paths) => createNodeReader(paths) });
@@ -32,14 +33,6 @@ const NATIVE: readonly FlashReaderOptions[] = [
   { backend: "pread" },
   { backend: "pread", directIo: "off", inFlightMax: 2 },
 ];
-const works = async (options: FlashReaderOptions): Promise<boolean> => {
-  try {
-    await (await openFlashReader([], options)).close();
-    return true;
-  } catch {
-    return false;
-  }
-};
 flashReaderConformance({ name: "auto", create: (paths) => openFlashReader(paths) });
 for (const options of NATIVE) {
   if (await works(options)) {
