@@ -2,6 +2,7 @@ import { FlashlmError } from "@flashlm/contracts";
 import { Command } from "commander";
 import { addBundle } from "./commands/bundle.js";
 import { addCalibrate } from "./commands/calibrate.js";
+import { addDoctor } from "./commands/doctor.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
@@ -13,7 +14,8 @@ export async function main(args: readonly string[]): Promise<void> {
     .description("Runs language models bigger than the memory they are given: weights stay on flash.")
     .version("0.1.0")
     .showHelpAfterError();
-  for (const add of [addRun, addBundle, addCalibrate, addInspect, addLogits, addPerplexity]) add(program);
+  for (const add of [addRun, addBundle, addCalibrate, addDoctor, addInspect, addLogits, addPerplexity])
+    add(program);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {

@@ -7,7 +7,7 @@ export interface EngineFlags {
   readonly context?: number;
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
-  readonly kernels: "auto" | "wasm" | "reference";
+  readonly kernels: "auto" | "native" | "wasm" | "reference";
   readonly reader: "auto" | "node" | "memory";
   readonly cache: "auto" | "compact" | "slot-map";
   readonly threads?: number;
@@ -66,7 +66,7 @@ export function withEngineFlags(command: Command): Command {
     .option("--sparsity <which>", "dense | oracle | shadow:KEPT | gate:KEPT", "dense")
     .addOption(
       new Option("--kernels <target>", "compute target")
-        .choices(["auto", "wasm", "reference"])
+        .choices(["auto", "native", "wasm", "reference"])
         .default("auto"),
     )
     .addOption(
