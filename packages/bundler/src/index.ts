@@ -7,5 +7,6 @@ export type { Checkpoint, SourceTensor } from "./sources/checkpoint.js";
 export { type HashProgress, hashCheckpoint } from "./sources/content-hash.js";
 export { openCheckpoint } from "./sources/open-checkpoint.js";
 export { convertTokenizer, type TokenizerFile, type TokenizerSource } from "./tokenizer/index.js";
+export { recoverReplacement } from "./writer/install-bundle.js";
 export { type RewriteOrderOptions, rewriteOrder } from "./writer/rewrite-order.js";
 export { type BundleProgress, type WriteBundleOptions, writeBundle } from "./writer/write-bundle.js";
