@@ -2,8 +2,8 @@ import { type Matrix, rowsOf, timesTransposed, transposed, zeroMatrix } from "./
 
 /** Directions beyond the wanted ones that make the iteration converge, and its rounds: the last directions matter least. */
 const EXTRA_DIRECTIONS = 16;
-const ROUNDS = 10;
-const JACOBI_SWEEPS = 12;
+const ROUNDS = 4;
+const JACOBI_SWEEPS = 6;
 
 /** Makes rows orthonormal, in order (Gram-Schmidt, twice, which is enough). A row that depends on earlier ones becomes zero. */
 function orthonormalise(rows: Matrix): void {
@@ -83,8 +83,10 @@ export function principalDirections(samples: Matrix, count: number): Matrix {
   const blockCount = Math.min(count + EXTRA_DIRECTIONS, samples.rowCount);
   // Any start that no direction is orthogonal to will do; this one is the same every time.
   let block = zeroMatrix(blockCount, samples.rowCount);
-  for (let index = 0; index < block.values.length; index++)
-    block.values[index] = Math.sin(index * 12.9898 + 1);
+  block.values.forEach((_, index) => {
+    const wave = Math.sin(index * 12.9898) * 43_758.5453;
+    block.values[index] = wave - Math.floor(wave) - 0.5;
+  });
   for (let round = 0; round < ROUNDS; round++) {
     orthonormalise(block);
     block = timesTransposed(block, gram);

@@ -129,7 +129,7 @@ function writeMetadata(header: HeaderBytes, context: TensorContext, dtype: Synth
 export function planGguf(context: TensorContext, dtype: SyntheticDtype): PlannedFile {
   const tensors = llamaTensors(context, {
     embedding: "token_embd.weight",
-    finalNorm: "output_norm.weight",
+    finalNorm: "output_norm",
     head: "output.weight",
     layer: (layerIndex, part) => `blk.${layerIndex}.${LAYER_NAMES[part]}.weight`,
   });

@@ -17,7 +17,7 @@ const LAYER_NAMES: Readonly<Record<LlamaPart, string>> = {
 export function llamaHuggingFaceTensors(context: TensorContext): SyntheticTensor[] {
   return llamaTensors(context, {
     embedding: "model.embed_tokens.weight",
-    finalNorm: "model.norm.weight",
+    finalNorm: "model.norm",
     head: "lm_head.weight",
     layer: (layerIndex, part) => `model.layers.${layerIndex}.${LAYER_NAMES[part]}.weight`,
   });

@@ -80,7 +80,7 @@ const PHI_TARGETS: ActivityTargets = {
     "an assumption: the paper says that middle layers are denser and that twice the active share is predicted",
 };
 const LLAMA_TARGETS: ActivityTargets = {
-  activeByDepth: [0.08, 0.11, 0.12, 0.11, 0.08],
+  activeByDepth: [0.075, 0.105, 0.12, 0.105, 0.075],
   popularityExponent: 0.6,
   windowTokens: 2,
   predictedShare: null,
