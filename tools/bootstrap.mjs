@@ -9,6 +9,7 @@ const STAMP_PATH = join(ROOT, "node_modules", ".flashlm-bootstrap.json");
 const NOT_SOURCES = new Set([
   "node_modules",
   "dist",
+  "build",
   ".turbo",
   "test",
   "coverage",
@@ -44,7 +45,7 @@ function addFolder(hash, folder) {
 /** Hash of names, sizes and times of all sources: cheaper than asking turbo, which then decides by content. */
 function sourcesFingerprint() {
   const hash = createHash("sha256");
-  for (const folder of packageFolders()) addFolder(hash, folder);
+  for (const folder of [...packageFolders(), join(ROOT, "tools/native")]) addFolder(hash, folder);
   for (const name of ["turbo.json", "tsconfig.base.json"]) hash.update(hashFile(join(ROOT, name)));
   return hash.digest("hex");
 }

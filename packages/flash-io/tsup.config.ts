@@ -1,7 +1,11 @@
 import { defineConfig } from "tsup";
 
 export default defineConfig({
-  entry: ["src/index.ts", "src/node-reader-worker.ts"],
+  entry: {
+    index: "src/index.ts",
+    "node-reader-worker": "src/node-reader-worker.ts",
+    addon: "../../tools/native/addon.mjs",
+  },
   format: ["esm"],
   dts: { entry: "src/index.ts" },
   sourcemap: true,

@@ -22,5 +22,6 @@ export {
   writeSynthetic,
 } from "./synthetic/write-synthetic.js";
 export { convertTokenizer, type TokenizerFile, type TokenizerSource } from "./tokenizer/index.js";
+export { recoverReplacement } from "./writer/install-bundle.js";
 export { type RewriteOrderOptions, rewriteOrder } from "./writer/rewrite-order.js";
 export { type BundleProgress, type WriteBundleOptions, writeBundle } from "./writer/write-bundle.js";

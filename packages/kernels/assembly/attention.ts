@@ -1,13 +1,13 @@
-// Command: position, query, keyCache, valueCache, target, heads, keyValueHeads, headDim, scale, window, capacity.
+// Command: position, query, keyCache, valueCache, target, heads, keyValueHeads, headDim, scale, window, capacity,
+// dtype, softCap (f32, 0 for none), alibiSlopes[2], sinks[2].
 import { axpy, axpy4 } from "./axpy";
+import { rowLength } from "./convert";
 import { dot4 } from "./dot";
-import { DTYPE_F32 } from "./layout";
-import { expNegative4 } from "./math";
-import { dotsOf, scratchOf, splitAt } from "./rows";
+import { exp64, expNegative4, softCapped } from "./math";
+import { baseOf, dotsOf, scratchOf, splitAt } from "./rows";
 
-/** Writes scores of positions first .. first + count - 1 and returns the largest. */
-function scoreHead(query: usize, keys: usize, pitch: usize, dim: i32, capacity: u32, first: u32, count: i32, scale: f32, scores: usize, dots: usize): f32 {
-  let largest: f32 = -Infinity;
+/** Writes products of positions first .. first + count - 1. */
+function multiply(dtype: i32, query: usize, keys: usize, pitch: usize, dim: i32, capacity: u32, first: u32, count: i32, scale: f32, scores: usize, dots: usize): void {
   for (let k = 0; k < count; k += 4) {
     const group = min(4, count - k);
     const at = first + <u32>k;
@@ -15,12 +15,27 @@ function scoreHead(query: usize, keys: usize, pitch: usize, dim: i32, capacity: 
     const key1 = group > 1 ? keys + <usize>((at + 1) % capacity) * pitch : key0;
     const key2 = group > 2 ? keys + <usize>((at + 2) % capacity) * pitch : key0;
     const key3 = group > 3 ? keys + <usize>((at + 3) % capacity) * pitch : key0;
-    dot4(DTYPE_F32, key0, key1, key2, key3, query, dim, dots);
+    dot4(dtype, key0, key1, key2, key3, query, dim, dots);
     for (let j = 0; j < group; j++) {
-      const score = load<f32>(dots + (<usize>j << 2)) * scale;
-      store<f32>(scores + (<usize>(k + j) << 2), score);
-      largest = max<f32>(largest, score);
+      store<f32>(scores + (<usize>(k + j) << 2), load<f32>(dots + (<usize>j << 2)) * scale);
     }
+  }
+}
+
+/** Caps and biases scores where asked for; returns the largest, the sink included. */
+function adjust(op: usize, head: usize, scores: usize, count: i32): f32 {
+  const cap = load<f32>(op, 48);
+  const slopes = baseOf(op + 52);
+  const slope: f32 = slopes ? load<f32>(slopes + (head << 2)) : 0;
+  const sinks = baseOf(op + 60);
+  let largest: f32 = sinks ? load<f32>(sinks + (head << 2)) : -Infinity;
+  for (let k = 0; k < count; k++) {
+    const place = scores + (<usize>k << 2);
+    let score = load<f32>(place);
+    if (cap != 0) score = softCapped(cap, score);
+    if (slopes) score += slope * <f32>(k + 1 - count);
+    store<f32>(place, score);
+    largest = max<f32>(largest, score);
   }
   return largest;
 }
@@ -43,7 +58,7 @@ function exponentials(scores: usize, count: i32, largest: f32): f32 {
   return sum;
 }
 
-function sumValues(values: usize, pitch: usize, dim: i32, capacity: u32, first: u32, count: i32, scores: usize, target: usize): void {
+function sumValues(dtype: i32, values: usize, pitch: usize, dim: i32, capacity: u32, first: u32, count: i32, scores: usize, target: usize): void {
   memory.fill(target, 0, <usize>dim << 2);
   let k = 0;
   for (; k + 4 <= count; k += 4) {
@@ -52,11 +67,11 @@ function sumValues(values: usize, pitch: usize, dim: i32, capacity: u32, first: 
     const row1 = values + <usize>((at + 1) % capacity) * pitch;
     const row2 = values + <usize>((at + 2) % capacity) * pitch;
     const row3 = values + <usize>((at + 3) % capacity) * pitch;
-    axpy4(DTYPE_F32, scores + (<usize>k << 2), row0, row1, row2, row3, target, dim);
+    axpy4(dtype, scores + (<usize>k << 2), row0, row1, row2, row3, target, dim);
   }
   for (; k < count; k++) {
     const row = values + <usize>((first + <u32>k) % capacity) * pitch;
-    axpy(DTYPE_F32, load<f32>(scores + (<usize>k << 2)), row, target, dim);
+    axpy(dtype, load<f32>(scores + (<usize>k << 2)), row, target, dim);
   }
 }
 
@@ -69,7 +84,9 @@ export function attention(op: usize, tokens: i32, thread: i32, threads: i32): vo
   const scale = load<f32>(op, 32);
   const window = load<u32>(op, 36);
   const capacity = load<u32>(op, 40);
-  const pitch = <usize>(keyValueHeads * dim) << 2;
+  const dtype = load<i32>(op, 44);
+  const pitch = rowLength(dtype, keyValueHeads * dim);
+  const sinks = baseOf(op + 60);
   const scores = scratchOf(thread);
   const last = splitAt(tokens * heads, thread + 1, threads);
   for (let unit = splitAt(tokens * heads, thread, threads); unit < last; unit++) {
@@ -77,13 +94,16 @@ export function attention(op: usize, tokens: i32, thread: i32, threads: i32): vo
     // Rows older than the cache are gone, whatever the window says.
     const seen = min<u32>(min<u32>(window, capacity), now + 1);
     const first = now + 1 - seen;
-    const offset = <usize>(((unit % heads) * keyValueHeads) / heads) * <usize>dim << 2;
+    const head = unit % heads;
+    const offset = rowLength(dtype, ((head * keyValueHeads) / heads) * dim);
     const query = <usize>load<u32>(op, 4) + (<usize>unit * <usize>dim << 2);
     const target = <usize>load<u32>(op, 16) + (<usize>unit * <usize>dim << 2);
     const keys = <usize>load<u32>(op, 8) + offset;
-    const largest = scoreHead(query, keys, pitch, dim, capacity, first, <i32>seen, scale, scores, dotsOf(thread));
-    const sum = exponentials(scores, <i32>seen, largest);
-    sumValues(<usize>load<u32>(op, 12) + offset, pitch, dim, capacity, first, <i32>seen, scores, target);
+    multiply(dtype, query, keys, pitch, dim, capacity, first, <i32>seen, scale, scores, dotsOf(thread));
+    const largest = adjust(op, head, scores, <i32>seen);
+    let sum = exponentials(scores, <i32>seen, largest);
+    if (sinks) sum += <f32>exp64(<f64>(load<f32>(sinks + (<usize>head << 2)) - largest));
+    sumValues(dtype, <usize>load<u32>(op, 12) + offset, pitch, dim, capacity, first, <i32>seen, scores, target);
     for (let i: usize = 0; i < <usize>dim; i++) {
       store<f32>(target + (i << 2), load<f32>(target + (i << 2)) / sum);
     }

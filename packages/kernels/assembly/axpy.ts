@@ -1,6 +1,8 @@
 // Rows times a factor, added to a target: element by element, multiply then add.
-import { blockBytes, eight, fourScales, highFour, load1, load4, lowFour, oneScale, spread } from "./convert";
-import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0 } from "./layout";
+import {
+  blockBytes, eight, fourMinimums, fourScales, highFour, load1, load4, lowFour, oneMinimum, oneScale, spread,
+} from "./convert";
+import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 
 // @ts-ignore: decorator
 @inline
@@ -25,18 +27,19 @@ function axpyBlocks<T>(factor: f32, row: usize, target: usize, count: i32): void
   const end = target + (<usize>count << 2);
   while (target < end) {
     const scale = oneScale(row);
+    const minimum = oneMinimum<T>(row);
     let words = eight<T>(row, 0);
-    add(target + 0, lowFour(words, scale), lanes);
-    add(target + 16, highFour(words, scale), lanes);
+    add(target + 0, lowFour<T>(words, scale, minimum), lanes);
+    add(target + 16, highFour<T>(words, scale, minimum), lanes);
     words = eight<T>(row, 1);
-    add(target + 32, lowFour(words, scale), lanes);
-    add(target + 48, highFour(words, scale), lanes);
+    add(target + 32, lowFour<T>(words, scale, minimum), lanes);
+    add(target + 48, highFour<T>(words, scale, minimum), lanes);
     words = eight<T>(row, 2);
-    add(target + 64, lowFour(words, scale), lanes);
-    add(target + 80, highFour(words, scale), lanes);
+    add(target + 64, lowFour<T>(words, scale, minimum), lanes);
+    add(target + 80, highFour<T>(words, scale, minimum), lanes);
     words = eight<T>(row, 3);
-    add(target + 96, lowFour(words, scale), lanes);
-    add(target + 112, highFour(words, scale), lanes);
+    add(target + 96, lowFour<T>(words, scale, minimum), lanes);
+    add(target + 112, highFour<T>(words, scale, minimum), lanes);
     row += blockBytes<T>();
     target += 128;
   }
@@ -48,7 +51,8 @@ export function axpy(dtype: i32, factor: f32, row: usize, target: usize, count: 
   else if (dtype == DTYPE_F16) axpyPlain<u16>(factor, row, target, count);
   else if (dtype == DTYPE_BF16) axpyPlain<i16>(factor, row, target, count);
   else if (dtype == DTYPE_Q8_0) axpyBlocks<i8>(factor, row, target, count);
-  else axpyBlocks<u8>(factor, row, target, count);
+  else if (dtype == DTYPE_Q4_0) axpyBlocks<u8>(factor, row, target, count);
+  else axpyBlocks<u64>(factor, row, target, count);
 }
 
 function axpyPlain4<T>(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): void {
@@ -84,20 +88,20 @@ function axpyPlain4<T>(factors: usize, row0: usize, row1: usize, row2: usize, ro
 /** Columns `8 index .. 8 index + 7` of a block of four rows. */
 // @ts-ignore: decorator
 @inline
-function addEight<T>(index: i32, row0: usize, row1: usize, row2: usize, row3: usize, scales: v128, factors: v128, target: usize): void {
+function addEight<T>(index: i32, row0: usize, row1: usize, row2: usize, row3: usize, scales: v128, minimums: v128, factors: v128, target: usize): void {
   const place = target + 32 * index;
   let words = eight<T>(row0, index);
-  let first = f32x4.add(v128.load(place), f32x4.mul(spread(factors, 0), lowFour(words, spread(scales, 0))));
-  let second = f32x4.add(v128.load(place, 16), f32x4.mul(spread(factors, 0), highFour(words, spread(scales, 0))));
+  let first = f32x4.add(v128.load(place), f32x4.mul(spread(factors, 0), lowFour<T>(words, spread(scales, 0), spread(minimums, 0))));
+  let second = f32x4.add(v128.load(place, 16), f32x4.mul(spread(factors, 0), highFour<T>(words, spread(scales, 0), spread(minimums, 0))));
   words = eight<T>(row1, index);
-  first = f32x4.add(first, f32x4.mul(spread(factors, 1), lowFour(words, spread(scales, 1))));
-  second = f32x4.add(second, f32x4.mul(spread(factors, 1), highFour(words, spread(scales, 1))));
+  first = f32x4.add(first, f32x4.mul(spread(factors, 1), lowFour<T>(words, spread(scales, 1), spread(minimums, 1))));
+  second = f32x4.add(second, f32x4.mul(spread(factors, 1), highFour<T>(words, spread(scales, 1), spread(minimums, 1))));
   words = eight<T>(row2, index);
-  first = f32x4.add(first, f32x4.mul(spread(factors, 2), lowFour(words, spread(scales, 2))));
-  second = f32x4.add(second, f32x4.mul(spread(factors, 2), highFour(words, spread(scales, 2))));
+  first = f32x4.add(first, f32x4.mul(spread(factors, 2), lowFour<T>(words, spread(scales, 2), spread(minimums, 2))));
+  second = f32x4.add(second, f32x4.mul(spread(factors, 2), highFour<T>(words, spread(scales, 2), spread(minimums, 2))));
   words = eight<T>(row3, index);
-  first = f32x4.add(first, f32x4.mul(spread(factors, 3), lowFour(words, spread(scales, 3))));
-  second = f32x4.add(second, f32x4.mul(spread(factors, 3), highFour(words, spread(scales, 3))));
+  first = f32x4.add(first, f32x4.mul(spread(factors, 3), lowFour<T>(words, spread(scales, 3), spread(minimums, 3))));
+  second = f32x4.add(second, f32x4.mul(spread(factors, 3), highFour<T>(words, spread(scales, 3), spread(minimums, 3))));
   v128.store(place, first);
   v128.store(place, second, 16);
 }
@@ -107,10 +111,11 @@ function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: usize, r
   const end = target + (<usize>count << 2);
   for (; target < end; target += 128) {
     const scales = fourScales(row0, row1, row2, row3);
-    addEight<T>(0, row0, row1, row2, row3, scales, lanes, target);
-    addEight<T>(1, row0, row1, row2, row3, scales, lanes, target);
-    addEight<T>(2, row0, row1, row2, row3, scales, lanes, target);
-    addEight<T>(3, row0, row1, row2, row3, scales, lanes, target);
+    const minimums = fourMinimums<T>(row0, row1, row2, row3);
+    addEight<T>(0, row0, row1, row2, row3, scales, minimums, lanes, target);
+    addEight<T>(1, row0, row1, row2, row3, scales, minimums, lanes, target);
+    addEight<T>(2, row0, row1, row2, row3, scales, minimums, lanes, target);
+    addEight<T>(3, row0, row1, row2, row3, scales, minimums, lanes, target);
     row0 += blockBytes<T>();
     row1 += blockBytes<T>();
     row2 += blockBytes<T>();
@@ -126,5 +131,6 @@ export function axpy4(
   else if (dtype == DTYPE_F16) axpyPlain4<u16>(factors, row0, row1, row2, row3, target, count);
   else if (dtype == DTYPE_BF16) axpyPlain4<i16>(factors, row0, row1, row2, row3, target, count);
   else if (dtype == DTYPE_Q8_0) axpyBlocks4<i8>(factors, row0, row1, row2, row3, target, count);
-  else axpyBlocks4<u8>(factors, row0, row1, row2, row3, target, count);
+  else if (dtype == DTYPE_Q4_0) axpyBlocks4<u8>(factors, row0, row1, row2, row3, target, count);
+  else axpyBlocks4<u64>(factors, row0, row1, row2, row3, target, count);
 }

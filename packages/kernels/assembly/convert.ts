@@ -1,5 +1,5 @@
-// Weights to f32. Storage types stand for dtypes: f32 = f32, u16 = f16, i16 = bf16, i8 = q8_0, u8 = q4_0.
-import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0 } from "./layout";
+// Weights to f32. Storage types stand for dtypes: f32 = f32, u16 = f16, i16 = bf16, i8 = q8_0, u8 = q4_0, u64 = q4_1.
+import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 
 /** f16 to f32 of one value; exact, subnormals and infinities included. */
 // @ts-ignore: decorator
@@ -76,44 +76,68 @@ export function loadTail<T>(pointer: usize, count: i32): v128 {
 // @ts-ignore: decorator
 @inline
 export function blockBytes<T>(): usize {
-  return isSigned<T>() ? 34 : 18;
+  if (isSigned<T>()) return 34;
+  return sizeof<T>() == 8 ? 20 : 18;
 }
 
-/** Weights 0..15 of a q4_0 block as int8. */
+/** Numbers 0..15 of a block of nibbles as int8; those of q4_0 are signed. */
 // @ts-ignore: decorator
 @inline
-function lowNibbles(block: usize): v128 {
+function lowNibbles<T>(block: usize): v128 {
+  if (sizeof<T>() == 8) return v128.and(v128.load(block, 4), i8x16.splat(15));
   return i8x16.sub(v128.and(v128.load(block, 2), i8x16.splat(15)), i8x16.splat(8));
 }
 
-/** Weights 16..31 of a q4_0 block as int8. */
+/** Numbers 16..31. */
 // @ts-ignore: decorator
 @inline
-function highNibbles(block: usize): v128 {
+function highNibbles<T>(block: usize): v128 {
+  if (sizeof<T>() == 8) return i8x16.shr_u(v128.load(block, 4), 4);
   return i8x16.sub(i8x16.shr_u(v128.load(block, 2), 4), i8x16.splat(8));
 }
 
-/** Weights `8 index .. 8 index + 7` of a block as int16; `index` is a constant. */
+/** Numbers `8 index .. 8 index + 7` of a block as int16; `index` is a constant. */
 // @ts-ignore: decorator
 @inline
 export function eight<T>(block: usize, index: i32): v128 {
   if (isSigned<T>()) return v128.load8x8_s(block + 2 + 8 * index);
-  const nibbles = index < 2 ? lowNibbles(block) : highNibbles(block);
+  const nibbles = index < 2 ? lowNibbles<T>(block) : highNibbles<T>(block);
   return (index & 1) == 0 ? i16x8.extend_low_i8x16_s(nibbles) : i16x8.extend_high_i8x16_s(nibbles);
 }
 
-/** The first four of eight int16 as f32, times the block's scale. */
 // @ts-ignore: decorator
 @inline
-export function lowFour(words: v128, scale: v128): v128 {
-  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(words)), scale);
+function scaled<T>(numbers: v128, scale: v128, minimum: v128): v128 {
+  const products = f32x4.mul(f32x4.convert_i32x4_s(numbers), scale);
+  return sizeof<T>() == 8 ? f32x4.add(products, minimum) : products;
 }
 
-/** The last four of eight int16 as f32, times the block's scale. */
+/** The first four of eight int16 as weights; only q4_1 has a minimum. */
 // @ts-ignore: decorator
 @inline
-export function highFour(words: v128, scale: v128): v128 {
-  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(words)), scale);
+export function lowFour<T>(words: v128, scale: v128, minimum: v128): v128 {
+  return scaled<T>(i32x4.extend_low_i16x8_s(words), scale, minimum);
+}
+
+/** The last four of eight int16 as weights. */
+// @ts-ignore: decorator
+@inline
+export function highFour<T>(words: v128, scale: v128, minimum: v128): v128 {
+  return scaled<T>(i32x4.extend_high_i16x8_s(words), scale, minimum);
+}
+
+/** Minimum of a q4_1 block in all lanes; anything for others. */
+// @ts-ignore: decorator
+@inline
+export function oneMinimum<T>(block: usize): v128 {
+  return sizeof<T>() == 8 ? oneScale(block + 2) : f32x4.splat(0);
+}
+
+/** Minimums of four q4_1 blocks; anything for others. */
+// @ts-ignore: decorator
+@inline
+export function fourMinimums<T>(block0: usize, block1: usize, block2: usize, block3: usize): v128 {
+  return sizeof<T>() == 8 ? fourScales(block0 + 2, block1 + 2, block2 + 2, block3 + 2) : f32x4.splat(0);
 }
 
 /** Scales of four blocks. */
@@ -141,7 +165,7 @@ export function spread(lanes: v128, index: i32): v128 {
 export function rowLength(dtype: i32, count: i32): usize {
   if (dtype == DTYPE_F32) return <usize>count << 2;
   if (dtype == DTYPE_F16 || dtype == DTYPE_BF16) return <usize>count << 1;
-  return (<usize>count >> 5) * (dtype == DTYPE_Q8_0 ? 34 : 18);
+  return (<usize>count >> 5) * (dtype == DTYPE_Q8_0 ? 34 : dtype == DTYPE_Q4_0 ? 18 : 20);
 }
 
 function dequantisePlain<T>(source: usize, target: usize, count: i32): void {
@@ -158,18 +182,19 @@ function dequantiseBlocks<T>(source: usize, target: usize, count: i32): void {
   const end = target + (<usize>count << 2);
   while (target < end) {
     const scale = oneScale(source);
+    const minimum = oneMinimum<T>(source);
     let words = eight<T>(source, 0);
-    v128.store(target, lowFour(words, scale), 0);
-    v128.store(target, highFour(words, scale), 16);
+    v128.store(target, lowFour<T>(words, scale, minimum), 0);
+    v128.store(target, highFour<T>(words, scale, minimum), 16);
     words = eight<T>(source, 1);
-    v128.store(target, lowFour(words, scale), 32);
-    v128.store(target, highFour(words, scale), 48);
+    v128.store(target, lowFour<T>(words, scale, minimum), 32);
+    v128.store(target, highFour<T>(words, scale, minimum), 48);
     words = eight<T>(source, 2);
-    v128.store(target, lowFour(words, scale), 64);
-    v128.store(target, highFour(words, scale), 80);
+    v128.store(target, lowFour<T>(words, scale, minimum), 64);
+    v128.store(target, highFour<T>(words, scale, minimum), 80);
     words = eight<T>(source, 3);
-    v128.store(target, lowFour(words, scale), 96);
-    v128.store(target, highFour(words, scale), 112);
+    v128.store(target, lowFour<T>(words, scale, minimum), 96);
+    v128.store(target, highFour<T>(words, scale, minimum), 112);
     target += 128;
     source += blockBytes<T>();
   }
@@ -181,5 +206,6 @@ export function dequantise(dtype: i32, source: usize, target: usize, count: i32)
   else if (dtype == DTYPE_F16) dequantisePlain<u16>(source, target, count);
   else if (dtype == DTYPE_BF16) dequantisePlain<i16>(source, target, count);
   else if (dtype == DTYPE_Q8_0) dequantiseBlocks<i8>(source, target, count);
-  else dequantiseBlocks<u8>(source, target, count);
+  else if (dtype == DTYPE_Q4_0) dequantiseBlocks<u8>(source, target, count);
+  else dequantiseBlocks<u64>(source, target, count);
 }

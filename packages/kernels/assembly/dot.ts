@@ -1,6 +1,6 @@
 // Dot products of four rows at once: four independent sums hide the latency of the additions.
-import { blockBytes, eight, fourScales, highFour, load4, loadTail, lowFour, spread } from "./convert";
-import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0 } from "./layout";
+import { blockBytes, eight, fourMinimums, fourScales, highFour, load4, loadTail, lowFour, spread } from "./convert";
+import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 
 /** The fixed last step of every dot product. */
 // @ts-ignore: decorator
@@ -71,8 +71,8 @@ function dotPlain<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usiz
 
 // @ts-ignore: decorator
 @inline
-function addEight(sum: v128, words: v128, scale: v128, first: v128, second: v128): v128 {
-  return add(add(sum, lowFour(words, scale), first), highFour(words, scale), second);
+function addEight<T>(sum: v128, words: v128, scale: v128, minimum: v128, first: v128, second: v128): v128 {
+  return add(add(sum, lowFour<T>(words, scale, minimum), first), highFour<T>(words, scale, minimum), second);
 }
 
 function dotBlocks<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, out: usize): void {
@@ -87,30 +87,35 @@ function dotBlocks<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usi
     const scale1 = spread(scales, 1);
     const scale2 = spread(scales, 2);
     const scale3 = spread(scales, 3);
+    const minimums = fourMinimums<T>(row0, row1, row2, row3);
+    const minimum0 = spread(minimums, 0);
+    const minimum1 = spread(minimums, 1);
+    const minimum2 = spread(minimums, 2);
+    const minimum3 = spread(minimums, 3);
     let first = v128.load(x, 0);
     let second = v128.load(x, 16);
-    sum0 = addEight(sum0, eight<T>(row0, 0), scale0, first, second);
-    sum1 = addEight(sum1, eight<T>(row1, 0), scale1, first, second);
-    sum2 = addEight(sum2, eight<T>(row2, 0), scale2, first, second);
-    sum3 = addEight(sum3, eight<T>(row3, 0), scale3, first, second);
+    sum0 = addEight<T>(sum0, eight<T>(row0, 0), scale0, minimum0, first, second);
+    sum1 = addEight<T>(sum1, eight<T>(row1, 0), scale1, minimum1, first, second);
+    sum2 = addEight<T>(sum2, eight<T>(row2, 0), scale2, minimum2, first, second);
+    sum3 = addEight<T>(sum3, eight<T>(row3, 0), scale3, minimum3, first, second);
     first = v128.load(x, 32);
     second = v128.load(x, 48);
-    sum0 = addEight(sum0, eight<T>(row0, 1), scale0, first, second);
-    sum1 = addEight(sum1, eight<T>(row1, 1), scale1, first, second);
-    sum2 = addEight(sum2, eight<T>(row2, 1), scale2, first, second);
-    sum3 = addEight(sum3, eight<T>(row3, 1), scale3, first, second);
+    sum0 = addEight<T>(sum0, eight<T>(row0, 1), scale0, minimum0, first, second);
+    sum1 = addEight<T>(sum1, eight<T>(row1, 1), scale1, minimum1, first, second);
+    sum2 = addEight<T>(sum2, eight<T>(row2, 1), scale2, minimum2, first, second);
+    sum3 = addEight<T>(sum3, eight<T>(row3, 1), scale3, minimum3, first, second);
     first = v128.load(x, 64);
     second = v128.load(x, 80);
-    sum0 = addEight(sum0, eight<T>(row0, 2), scale0, first, second);
-    sum1 = addEight(sum1, eight<T>(row1, 2), scale1, first, second);
-    sum2 = addEight(sum2, eight<T>(row2, 2), scale2, first, second);
-    sum3 = addEight(sum3, eight<T>(row3, 2), scale3, first, second);
+    sum0 = addEight<T>(sum0, eight<T>(row0, 2), scale0, minimum0, first, second);
+    sum1 = addEight<T>(sum1, eight<T>(row1, 2), scale1, minimum1, first, second);
+    sum2 = addEight<T>(sum2, eight<T>(row2, 2), scale2, minimum2, first, second);
+    sum3 = addEight<T>(sum3, eight<T>(row3, 2), scale3, minimum3, first, second);
     first = v128.load(x, 96);
     second = v128.load(x, 112);
-    sum0 = addEight(sum0, eight<T>(row0, 3), scale0, first, second);
-    sum1 = addEight(sum1, eight<T>(row1, 3), scale1, first, second);
-    sum2 = addEight(sum2, eight<T>(row2, 3), scale2, first, second);
-    sum3 = addEight(sum3, eight<T>(row3, 3), scale3, first, second);
+    sum0 = addEight<T>(sum0, eight<T>(row0, 3), scale0, minimum0, first, second);
+    sum1 = addEight<T>(sum1, eight<T>(row1, 3), scale1, minimum1, first, second);
+    sum2 = addEight<T>(sum2, eight<T>(row2, 3), scale2, minimum2, first, second);
+    sum3 = addEight<T>(sum3, eight<T>(row3, 3), scale3, minimum3, first, second);
     x += 128;
     row0 += blockBytes<T>();
     row1 += blockBytes<T>();
@@ -131,5 +136,6 @@ export function dot4(
   else if (dtype == DTYPE_F16) dotPlain<u16>(row0, row1, row2, row3, x, count, out);
   else if (dtype == DTYPE_BF16) dotPlain<i16>(row0, row1, row2, row3, x, count, out);
   else if (dtype == DTYPE_Q8_0) dotBlocks<i8>(row0, row1, row2, row3, x, count, out);
-  else dotBlocks<u8>(row0, row1, row2, row3, x, count, out);
+  else if (dtype == DTYPE_Q4_0) dotBlocks<u8>(row0, row1, row2, row3, x, count, out);
+  else dotBlocks<u64>(row0, row1, row2, row3, x, count, out);
 }

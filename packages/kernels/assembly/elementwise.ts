@@ -1,13 +1,17 @@
-// gatherRows: dtype, rows, columns, table[2], rowIds, target. norm: layer, rowsPerToken, dim, epsilon (f32), source, target, weight[2], bias[2].
-// rope: position, vector, heads, headDim, rotaryDim, table. storeKeyValue: position, keys, values, keyCache, valueCache, dim, capacity.
+// gatherRows: dtype, rows, columns, table[2], rowIds, target, scale (f32), accumulate. norm: layer, rowsPerToken, dim, epsilon (f32), source, target, weight[2], bias[2].
+// rope: position, vector, heads, headDim, rotaryDim, table. storeKeyValue: position, keys, values, keyCache, valueCache, dim, capacity, dtype.
+import { axpy } from "./axpy";
 import { dequantise, rowLength } from "./convert";
 import { FAULT, FAULT_ROW_ID } from "./layout";
+import { encodeRow } from "./quantise";
 import { baseOf, splitAt } from "./rows";
+import { scaleFloats } from "./vectors";
 
 /** Threads share the tokens. */
 export function gatherRows(op: usize, tokens: i32, thread: i32, threads: i32): void {
   const dtype = load<i32>(op);
   const columns = load<i32>(op, 8);
+  const scale = load<f32>(op, 28);
   const last = splitAt(tokens, thread + 1, threads);
   for (let t = splitAt(tokens, thread, threads); t < last; t++) {
     const row = load<u32>(<usize>load<u32>(op, 20) + (<usize>t << 2));
@@ -16,7 +20,13 @@ export function gatherRows(op: usize, tokens: i32, thread: i32, threads: i32): v
       continue;
     }
     const target = <usize>load<u32>(op, 24) + (<usize>t * <usize>columns << 2);
-    dequantise(dtype, baseOf(op + 12) + <usize>row * rowLength(dtype, columns), target, columns);
+    const source = baseOf(op + 12) + <usize>row * rowLength(dtype, columns);
+    if (load<u32>(op, 32) != 0) {
+      axpy(dtype, scale, source, target, columns);
+    } else {
+      dequantise(dtype, source, target, columns);
+      if (scale != 1) scaleFloats(scale, target, target, columns);
+    }
   }
 }
 
@@ -92,13 +102,16 @@ export function rope(op: usize, tokens: i32, thread: i32, threads: i32): void {
 /** Threads share the tokens. */
 export function storeKeyValue(op: usize, tokens: i32, thread: i32, threads: i32): void {
   const position = load<u32>(load<u32>(op));
-  const bytes = <usize>load<u32>(op, 20) << 2;
+  const dim = load<i32>(op, 20);
+  const dtype = load<i32>(op, 28);
+  const bytes = rowLength(dtype, dim);
   // When more tokens come than the cache holds, the last ones stay, whichever thread is faster.
   const skip = max(0, tokens - load<i32>(op, 24));
   const last = splitAt(tokens, thread + 1, threads);
   for (let t = max(skip, splitAt(tokens, thread, threads)); t < last; t++) {
     const row = <usize>((position + <u32>t) % load<u32>(op, 24));
-    memory.copy(<usize>load<u32>(op, 12) + row * bytes, <usize>load<u32>(op, 4) + <usize>t * bytes, bytes);
-    memory.copy(<usize>load<u32>(op, 16) + row * bytes, <usize>load<u32>(op, 8) + <usize>t * bytes, bytes);
+    const from = <usize>t * <usize>dim << 2;
+    encodeRow(dtype, <usize>load<u32>(op, 4) + from, <usize>load<u32>(op, 12) + row * bytes, dim);
+    encodeRow(dtype, <usize>load<u32>(op, 8) + from, <usize>load<u32>(op, 16) + row * bytes, dim);
   }
 }

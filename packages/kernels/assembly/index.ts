@@ -5,11 +5,12 @@ import { ffnDown } from "./down";
 import { gatherRows, norm, rope, storeKeyValue } from "./elementwise";
 import { ffnActivations } from "./ffn";
 import {
-  BARRIER, BARRIER_SLEEPERS, FAILED, FAULT, OP_ATTENTION, OP_CRC32C, OP_FFN_ACTIVATIONS, OP_FFN_DOWN, OP_GATHER_ROWS, OP_MATMUL,
+  BARRIER, BARRIER_SLEEPERS, FAILED, FAULT, OP_ADD, OP_ARGMAX, OP_ATTENTION, OP_CONVERT, OP_COPY, OP_CRC32C, OP_SOFT_CAP, OP_SOFTMAX, OP_FFN_ACTIVATIONS, OP_FFN_DOWN, OP_GATHER_ROWS, OP_MATMUL,
   OP_NEURON_SCORES, OP_NORM, OP_ROPE, OP_STORE_KEY_VALUE, PROGRAM_POINTER, READY, SEQUENCE, SEQUENCE_SLEEPERS, STOP, THREAD_COUNT, TICKETS, OP_COUNT_MAX,
 } from "./layout";
 import { matmul } from "./matmul";
 import { neuronScores } from "./scores";
+import { addVector, argmax, convert, copyVector, softCap, softmax } from "./vectors";
 
 /**
  * About 200 microseconds of looking before a thread sleeps. Waking costs 50 to 100 on a virtual machine, more than most ops take
@@ -58,6 +59,12 @@ function step(code: u32, op: usize, tokens: i32, thread: i32, threads: i32, tick
   else if (code == OP_NEURON_SCORES) neuronScores(op, tokens, thread, threads, ticket);
   else if (code == OP_GATHER_ROWS) gatherRows(op, tokens, thread, threads);
   else if (code == OP_CRC32C) crc32c(op, thread, threads);
+  else if (code == OP_ADD) addVector(op, tokens, thread, threads);
+  else if (code == OP_COPY) copyVector(op, tokens, thread, threads);
+  else if (code == OP_SOFT_CAP) softCap(op, tokens, thread, threads);
+  else if (code == OP_SOFTMAX) softmax(op, tokens, thread, threads);
+  else if (code == OP_ARGMAX) argmax(op, tokens, thread, threads);
+  else if (code == OP_CONVERT) convert(op, tokens, thread, threads);
 }
 
 /** Program: opCount, then per op: code, words of the command, token count word, command. */
@@ -67,7 +74,7 @@ function execute(program: usize, base: i32, thread: i32, threads: i32): bool {
   for (let index = 0; index < count; index++) {
     const tokenWord = <usize>load<u32>(at, 8);
     const tokens = tokenWord ? load<i32>(tokenWord) : 1;
-    if (tokens > 0) step(load<u32>(at), at + 12, tokens, thread, threads, TICKETS + (<usize>index << 2));
+    if (tokens > 0) step(load<u32>(at), at + 12, tokens, thread, threads, TICKETS + (index << 2));
     if (!barrier(base + (index + 1) * threads, threads)) return false;
     at += 12 + (<usize>load<u32>(at, 4) << 2);
   }

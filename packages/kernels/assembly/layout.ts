@@ -27,10 +27,14 @@ export const ATTENTION_POSITIONS_MAX = 65536;
 export const THREAD_COUNT_MAX = 8;
 /** Offset of a thread's dot results within its scratch, behind four rows with their padding. */
 export const SCRATCH_DOTS = 263168;
-export const SCRATCH_BYTES = 264192;
+/** Offset of a thread's rounded tokens: TOKEN_TILE of them, at most 9 bytes for 4 values each. */
+export const SCRATCH_TOKENS = 264192;
+/** Tokens that are rounded to int8 and multiplied together. */
+export const TOKEN_TILE = 4;
+export const SCRATCH_BYTES = 411904;
 export const SCRATCH_BASE = 2113536;
 /** First byte that callers may allocate: SCRATCH_BASE + THREAD_COUNT_MAX * SCRATCH_BYTES. */
-export const HEAP_BASE = 4227072;
+export const HEAP_BASE = 5408768;
 
 export const DTYPE_F32 = 0;
 export const DTYPE_F16 = 1;
@@ -55,6 +59,12 @@ export const OP_FFN_ACTIVATIONS = 7;
 export const OP_FFN_DOWN = 8;
 export const OP_NEURON_SCORES = 9;
 export const OP_CRC32C = 10;
+export const OP_ADD = 11;
+export const OP_COPY = 12;
+export const OP_SOFT_CAP = 13;
+export const OP_SOFTMAX = 14;
+export const OP_ARGMAX = 15;
+export const OP_CONVERT = 16;
 
 export const SCORE_CONTRIBUTION = 0;
 export const SCORE_GATE = 1;

@@ -77,6 +77,18 @@ function shape(kind: i32, x: f32): f32 {
   return <f32>(wide / (1 + exp64(-2 * u)));
 }
 
+/** tanh in f64. */
+function tanh64(x: f64): f64 {
+  // The first terms of the series: the quotient below would lose digits near 0.
+  if (abs(x) < 1e-3) return x - (x * x * x) / 3;
+  return x > 20 ? 1 : x < -20 ? -1 : 1 - 2 / (exp64(2 * x) + 1);
+}
+
+/** cap * tanh(x / cap). */
+export function softCapped(cap: f32, x: f32): f32 {
+  return <f32>(<f64>cap * tanh64(<f64>x / <f64>cap));
+}
+
 /** An FFN activation; results at or below a positive threshold become zero. */
 export function activate(kind: i32, threshold: f32, x: f32): f32 {
   const result = shape(kind, x);

@@ -3,20 +3,28 @@ import { alignUp, FlashlmError } from "@flashlm/contracts";
 
 /** A cache line: the default alignment of allocations. */
 const LINE_BYTES = 64;
+/** Longest view of bytes that the engine makes. */
+const VIEW_BYTES_MAX = 2 ** 32;
 
 /** Memory of a kernel set over one SharedArrayBuffer: arena 0, allocated upwards, never freed singly. */
 export class ArenaMemory implements KernelMemory {
   readonly arenas: readonly MemoryArena[];
   readonly #buffer: SharedArrayBuffer;
   readonly #lengthBytes: number;
+  readonly #skewBytes: number;
   #nextBytes: number;
 
-  /** @param heapBytes - first byte that may be allocated; what lies before belongs to the target. */
-  constructor(buffer: SharedArrayBuffer, lengthBytes: number, heapBytes: number) {
+  /**
+   * @param heapBytes - first byte that may be allocated; what lies before belongs to the target.
+   * @param skewBytes - where the arena starts within the buffer.
+   */
+  constructor(buffer: SharedArrayBuffer, lengthBytes: number, heapBytes: number, skewBytes: number = 0) {
     this.#buffer = buffer;
     this.#lengthBytes = lengthBytes;
+    this.#skewBytes = skewBytes;
     this.#nextBytes = heapBytes;
-    this.arenas = [{ arenaId: 0, lengthBytes, bytes: new Uint8Array(buffer, 0, lengthBytes) }];
+    const bytes = new Uint8Array(buffer, skewBytes, Math.min(lengthBytes, VIEW_BYTES_MAX));
+    this.arenas = [{ arenaId: 0, lengthBytes, bytes }];
   }
 
   /** Zeroed memory; see {@link KernelMemory}. @throws KERNEL_MEMORY when the arena is full. */
@@ -48,22 +56,22 @@ export class ArenaMemory implements KernelMemory {
     return { arenaId: 0, offsetBytes };
   }
 
-  /** Host view of bytes. @throws KERNEL_MEMORY outside the arena. */
+  /** Host view of bytes, at most 4 GiB of them. @throws KERNEL_MEMORY outside the arena. */
   bytes(handle: MemoryHandle, lengthBytes: number): Uint8Array {
     this.#check(handle, lengthBytes, 1);
-    return new Uint8Array(this.#buffer, handle.offsetBytes, lengthBytes);
+    return new Uint8Array(this.#buffer, this.#skewBytes + handle.offsetBytes, lengthBytes);
   }
 
   /** Host view of f32. @throws KERNEL_MEMORY outside the arena or off 4 bytes. */
   floats(handle: MemoryHandle, count: number): Float32Array {
     this.#check(handle, count * 4, 4);
-    return new Float32Array(this.#buffer, handle.offsetBytes, count);
+    return new Float32Array(this.#buffer, this.#skewBytes + handle.offsetBytes, count);
   }
 
   /** Host view of u32. @throws KERNEL_MEMORY outside the arena or off 4 bytes. */
   words(handle: MemoryHandle, count: number): Uint32Array {
     this.#check(handle, count * 4, 4);
-    return new Uint32Array(this.#buffer, handle.offsetBytes, count);
+    return new Uint32Array(this.#buffer, this.#skewBytes + handle.offsetBytes, count);
   }
 
   #check(handle: MemoryHandle, lengthBytes: number, alignmentBytes: number): void {

@@ -1,7 +1,8 @@
 import type { KernelOp } from "@flashlm/contracts";
-import { FlashlmError } from "@flashlm/contracts";
+import { rowBytes } from "@flashlm/contracts";
 import { ATTENTION_POSITIONS_MAX } from "../assembly/layout.js";
 import { ValueChecker } from "./check-values.js";
+import { checkFields } from "./known-fields.js";
 
 type OpOf<Name extends KernelOp["op"]> = Extract<KernelOp, { op: Name }>;
 
@@ -17,6 +18,7 @@ function checkNorm(op: OpOf<"norm">, check: ValueChecker): void {
 }
 
 function checkMatmul(op: OpOf<"matmul">, check: ValueChecker): void {
+  check.precision(op.precision);
   check.weight("weight", op.weight);
   check.handle("source", op.source, op.weight.columnCount * 4);
   check.handle("target", op.target, op.weight.rowCount * 4);
@@ -36,11 +38,12 @@ function checkRope(op: OpOf<"rope">, check: ValueChecker): void {
 function checkStore(op: OpOf<"storeKeyValue">, check: ValueChecker): void {
   check.count("keyValueDim", op.keyValueDim);
   check.count("capacityTokens", op.capacityTokens);
+  const cacheBytes = op.capacityTokens * check.cacheRow("keyValueDim", op.cacheDtype, op.keyValueDim);
   check.handle("position", op.position, 4);
   check.handle("keys", op.keys, op.keyValueDim * 4);
   check.handle("values", op.values, op.keyValueDim * 4);
-  check.handle("keyCache", op.keyCache, op.capacityTokens * op.keyValueDim * 4);
-  check.handle("valueCache", op.valueCache, op.capacityTokens * op.keyValueDim * 4);
+  check.handle("keyCache", op.keyCache, cacheBytes);
+  check.handle("valueCache", op.valueCache, cacheBytes);
 }
 
 function checkAttention(op: OpOf<"attention">, check: ValueChecker): void {
@@ -52,7 +55,11 @@ function checkAttention(op: OpOf<"attention">, check: ValueChecker): void {
   check.count("headDim", op.headDim);
   if (op.window !== null) check.count("window", op.window);
   check.count("capacityTokens", op.capacityTokens, ATTENTION_POSITIONS_MAX);
-  const cacheBytes = op.capacityTokens * op.keyValueHeadCount * op.headDim * 4;
+  const headBytes = check.cacheRow("headDim", op.cacheDtype, op.headDim);
+  const cacheBytes = op.capacityTokens * op.keyValueHeadCount * headBytes;
+  if (op.softCap !== undefined) check.positive("softCap", op.softCap);
+  check.vector("alibiSlopes", op.alibiSlopes, op.headCount);
+  check.vector("sinks", op.sinks, op.headCount);
   check.handle("position", op.position, 4);
   check.handle("query", op.query, op.headCount * op.headDim * 4);
   check.handle("target", op.target, op.headCount * op.headDim * 4);
@@ -62,6 +69,7 @@ function checkAttention(op: OpOf<"attention">, check: ValueChecker): void {
 
 function checkActivations(op: OpOf<"ffnActivations">, check: ValueChecker): void {
   check.layout(op.layout);
+  check.precision(op.precision);
   if (!op.layout.parts.some(({ part }) => part === "up")) check.fail("a record with an up part", "none");
   check.count("activationStride", op.activationStride);
   for (const name of ["addresses", "ids", "order", "orderBegin", "orderEnd"] as const)
@@ -87,6 +95,7 @@ function checkDown(op: OpOf<"ffnDown">, check: ValueChecker): void {
 }
 
 function checkScores(op: OpOf<"neuronScores">, check: ValueChecker): void {
+  check.precision(op.precision);
   check.weight("gate", op.gate);
   check.handle("source", op.source, op.gate.columnCount * 4);
   check.handle("scores", op.scores, op.gate.rowCount * 4);
@@ -104,54 +113,74 @@ function checkScores(op: OpOf<"neuronScores">, check: ValueChecker): void {
   check.vector("downNorm", op.downNorm, op.gate.rowCount);
 }
 
+function checkGather(op: OpOf<"gatherRows">, check: ValueChecker): void {
+  if (op.scale !== undefined) check.finite("scale", op.scale);
+  check.weight("table", op.table);
+  check.handle("rowIds", op.rowIds, 4);
+  check.handle("target", op.target, op.table.columnCount * 4);
+}
+
+function checkCrc(op: OpOf<"crc32c">, check: ValueChecker): void {
+  check.count("lengthBytes", op.lengthBytes);
+  for (const name of ["addresses", "order", "orderBegin", "orderEnd", "checksums"] as const) {
+    check.handle(name, op[name], 4);
+  }
+}
+
+function checkScaled(op: OpOf<"add"> | OpOf<"copy">, check: ValueChecker): void {
+  check.count("dim", op.dim);
+  check.finite("scale", op.scale);
+  check.handle("source", op.source, op.dim * 4);
+  check.handle("target", op.target, op.dim * 4);
+}
+
+function checkVector(op: OpOf<"softCap"> | OpOf<"softmax">, check: ValueChecker): void {
+  check.count("dim", op.dim);
+  if (op.op === "softCap") check.positive("cap", op.cap);
+  else check.positive("temperature", op.temperature);
+  check.handle("vector", op.vector, op.dim * 4);
+}
+
+function checkArgmax(op: OpOf<"argmax">, check: ValueChecker): void {
+  check.count("dim", op.dim);
+  check.handle("source", op.source, op.dim * 4);
+  check.handle("target", op.target, 4);
+}
+
+function checkConvert(op: OpOf<"convert">, check: ValueChecker): void {
+  for (const [name, dtype] of [
+    ["source", op.sourceDtype],
+    ["target", op.targetDtype],
+  ] as const) {
+    check.row(name, dtype, op.dim);
+    check.handle(name, op[name], rowBytes(dtype, op.dim), dtype === "f32" ? 4 : 2);
+  }
+}
+
+const CHECKS: { readonly [Name in KernelOp["op"]]: (op: OpOf<Name>, check: ValueChecker) => void } = {
+  gatherRows: checkGather,
+  norm: checkNorm,
+  matmul: checkMatmul,
+  rope: checkRope,
+  storeKeyValue: checkStore,
+  attention: checkAttention,
+  ffnActivations: checkActivations,
+  ffnDown: checkDown,
+  neuronScores: checkScores,
+  crc32c: checkCrc,
+  add: checkScaled,
+  copy: checkScaled,
+  softCap: checkVector,
+  softmax: checkVector,
+  argmax: checkArgmax,
+  convert: checkConvert,
+};
+
 function checkOp(op: KernelOp, memoryBytes: number): void {
+  checkFields(op);
   const check = new ValueChecker(op.op, memoryBytes);
   if ("tokenCount" in op) check.handle("tokenCount", op.tokenCount, 4);
-  switch (op.op) {
-    case "gatherRows":
-      check.weight("table", op.table);
-      check.handle("rowIds", op.rowIds, 4);
-      check.handle("target", op.target, op.table.columnCount * 4);
-      return;
-    case "norm":
-      checkNorm(op, check);
-      return;
-    case "matmul":
-      checkMatmul(op, check);
-      return;
-    case "rope":
-      checkRope(op, check);
-      return;
-    case "storeKeyValue":
-      checkStore(op, check);
-      return;
-    case "attention":
-      checkAttention(op, check);
-      return;
-    case "ffnActivations":
-      checkActivations(op, check);
-      return;
-    case "ffnDown":
-      checkDown(op, check);
-      return;
-    case "neuronScores":
-      checkScores(op, check);
-      return;
-    case "crc32c":
-      check.count("lengthBytes", op.lengthBytes);
-      for (const name of ["addresses", "order", "orderBegin", "orderEnd", "checksums"] as const) {
-        check.handle(name, op[name], 4);
-      }
-      return;
-    default:
-      throw new FlashlmError(
-        "KERNEL_NOT_SUPPORTED",
-        `no op is named ${(op as KernelOp).op}; see KernelOpName`,
-        {
-          op: String((op as KernelOp).op),
-        },
-      );
-  }
+  (CHECKS[op.op] as (op: KernelOp, check: ValueChecker) => void)(op, check);
 }
 
 /**

@@ -1,9 +1,20 @@
-import type { MemoryHandle, RecordLayout, VectorRef, WeightDtype, WeightRef } from "@flashlm/contracts";
-import { FlashlmError, rowBytes } from "@flashlm/contracts";
+import type {
+  CacheDtype,
+  DotPrecision,
+  MemoryHandle,
+  RecordLayout,
+  VectorRef,
+  WeightDtype,
+  WeightRef,
+} from "@flashlm/contracts";
+import { FlashlmError, isBlockDtype, rowBytes } from "@flashlm/contracts";
 import { COLUMN_COUNT_MAX } from "../assembly/layout.js";
 
 /** Counts are kept below this, so that products of two fit f64 exactly and one fits an i32. */
 const COUNT_MAX = 2 ** 31 - 1;
+
+const CACHE_DTYPES: readonly CacheDtype[] = ["f32", "f16", "q8_0"];
+const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 
 /** Checks pieces of ops against the memory they will run in. Every method throws KERNEL_SHAPE. */
 export class ValueChecker {
@@ -61,6 +72,33 @@ export class ValueChecker {
     if (offsetBytes % alignmentBytes !== 0) this.fail(`${name} on ${alignmentBytes} bytes`, offsetBytes);
   }
 
+  /** A number that is not infinite. */
+  finite(name: string, value: number): void {
+    if (!Number.isFinite(value)) this.fail(`a finite ${name}`, value);
+  }
+
+  /** A finite number above 0, still so as f32. */
+  positive(name: string, value: number): void {
+    if (!(Math.fround(value) > 0 && Number.isFinite(Math.fround(value))))
+      this.fail(`a ${name} above 0`, value);
+  }
+
+  /** A precision that is known. */
+  precision(precision: DotPrecision | undefined): void {
+    if (precision !== undefined && precision !== "f32" && precision !== "q8") {
+      this.fail('a precision "f32" or "q8"', String(precision));
+    }
+  }
+
+  /** Bytes of `count` cached values; whole blocks where the dtype has blocks. */
+  cacheRow(name: string, given: CacheDtype | undefined, count: number): number {
+    const dtype = given ?? "f32";
+    if (!CACHE_DTYPES.includes(dtype)) this.fail(`a cacheDtype of ${CACHE_DTYPES.join(", ")}`, String(dtype));
+    if (isBlockDtype(dtype) && count % 32 !== 0)
+      this.fail(`${name} to be a multiple of 32 (${dtype})`, count);
+    return rowBytes(dtype, count);
+  }
+
   /** A vector of f32. */
   vector(name: string, base: VectorRef | undefined, elementCount: number): void {
     if (base !== undefined) this.base(name, base, elementCount * 4, 4);
@@ -68,8 +106,15 @@ export class ValueChecker {
 
   /** A row of weights. */
   row(name: string, dtype: WeightDtype, columnCount: number): void {
+    if (!WEIGHT_DTYPES.includes(dtype)) {
+      throw new FlashlmError(
+        "KERNEL_NOT_SUPPORTED",
+        `${this.#opName}: expected ${name} of dtype ${WEIGHT_DTYPES.join(", ")}, got ${dtype}`,
+        { op: this.#opName, dtype },
+      );
+    }
     this.count(`columns of ${name}`, columnCount, COLUMN_COUNT_MAX);
-    if ((dtype === "q8_0" || dtype === "q4_0") && columnCount % 32 !== 0) {
+    if (isBlockDtype(dtype) && columnCount % 32 !== 0) {
       this.fail(`a multiple of 32 columns in ${name} (${dtype})`, columnCount);
     }
   }

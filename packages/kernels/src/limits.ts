@@ -14,26 +14,40 @@ export const PAGE_BYTES = 65536;
 /** Largest memory: 32-bit addresses, less one page so that the size itself fits 32 bits. */
 export const MEMORY_BYTES_MAX: number = 2 ** 32 - PAGE_BYTES;
 
-/** @throws KERNEL_MEMORY, KERNEL_NOT_SUPPORTED for options that no set can be made with. */
-export function checkOptions(options: KernelSetOptions): void {
+/** Largest memory of the native kernels: what addresses in units of 16 bytes reach. */
+const NATIVE_MEMORY_BYTES_MAX: number = 2 ** 36;
+/** Far beyond what memory feeds; more is a mistake. */
+const NATIVE_THREAD_COUNT_MAX = 64;
+
+function check(options: KernelSetOptions, memoryBytesMax: number, threadCountMax: number): void {
   const { memoryBytes, threadCount } = options;
   if (
     !Number.isSafeInteger(memoryBytes) ||
     memoryBytes < KERNEL_OVERHEAD_BYTES ||
-    memoryBytes > MEMORY_BYTES_MAX
+    memoryBytes > memoryBytesMax
   ) {
     throw new FlashlmError(
       "KERNEL_MEMORY",
-      `expected memoryBytes from ${KERNEL_OVERHEAD_BYTES} (KERNEL_OVERHEAD_BYTES) to ${MEMORY_BYTES_MAX}, got ${memoryBytes}; ` +
+      `expected memoryBytes from ${KERNEL_OVERHEAD_BYTES} (KERNEL_OVERHEAD_BYTES) to ${memoryBytesMax}, got ${memoryBytes}; ` +
         "a larger model needs a smaller memory budget, so that more of it is streamed",
       { memoryBytes },
     );
   }
-  if (!Number.isSafeInteger(threadCount) || threadCount < 1 || threadCount > THREAD_COUNT_MAX) {
+  if (!Number.isSafeInteger(threadCount) || threadCount < 1 || threadCount > threadCountMax) {
     throw new FlashlmError(
       "KERNEL_NOT_SUPPORTED",
-      `expected a threadCount from 1 to ${THREAD_COUNT_MAX}, got ${threadCount}; more threads do not help, DRAM is the limit`,
+      `expected a threadCount from 1 to ${threadCountMax}, got ${threadCount}; more threads do not help, DRAM is the limit`,
       { threadCount },
     );
   }
+}
+
+/** Options of a set in 32-bit memory. @throws KERNEL_MEMORY, KERNEL_NOT_SUPPORTED. */
+export function checkOptions(options: KernelSetOptions): void {
+  check(options, MEMORY_BYTES_MAX, THREAD_COUNT_MAX);
+}
+
+/** Options of a native set. @throws KERNEL_MEMORY, KERNEL_NOT_SUPPORTED. */
+export function checkNativeOptions(options: KernelSetOptions): void {
+  check(options, NATIVE_MEMORY_BYTES_MAX, NATIVE_THREAD_COUNT_MAX);
 }

@@ -1,5 +1,5 @@
 import type { KernelOp, KernelSet, MemoryHandle, WeightDtype } from "@flashlm/contracts";
-import { rowBytes } from "@flashlm/contracts";
+import { isBlockDtype, rowBytes } from "@flashlm/contracts";
 import { KERNEL_OVERHEAD_BYTES } from "./limits.js";
 import { createReferenceKernels } from "./reference/kernels.js";
 
@@ -23,9 +23,12 @@ interface Pieces {
 /** Bytes of weights: every pattern of small, finite numbers that the dtype has in this range. */
 function fillWeights(dtype: WeightDtype, bytes: Uint8Array): void {
   for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 37 + 11) & 255;
-  if (dtype === "q8_0" || dtype === "q4_0") {
-    const block = dtype === "q8_0" ? 34 : 18;
-    for (let i = 0; i < bytes.length; i += block) bytes.set([i & 255, 0x20], i);
+  if (isBlockDtype(dtype)) {
+    const block = rowBytes(dtype, 32);
+    for (let i = 0; i < bytes.length; i += block) {
+      bytes.set([i & 255, 0x20], i);
+      if (dtype === "q4_1") bytes.set([i & 255, 0xac], i + 2);
+    }
   } else {
     // The top byte holds sign and most of the exponent: numbers between 0.01 and 2.
     const width = dtype === "f32" ? 4 : 2;
@@ -80,7 +83,7 @@ export async function selfTest(create: (memoryBytes: number) => Promise<KernelSe
   const reference = await createReferenceKernels({ memoryBytes, threadCount: 1 });
   const tested = await create(memoryBytes);
   try {
-    for (const dtype of ["f32", "f16", "bf16", "q8_0", "q4_0"] as const) {
+    for (const dtype of ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"] as const) {
       const results: Float32Array[] = [];
       for (const set of [reference, tested]) {
         const pieces = prepare(set, dtype);

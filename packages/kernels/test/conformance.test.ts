@@ -1,6 +1,21 @@
 import { kernelConformance } from "@flashlm/contracts/testing";
-import { createReferenceKernels, createWasmKernels } from "@flashlm/kernels";
+import {
+  createNativeKernels,
+  createReferenceKernels,
+  createWasmKernels,
+  nativeVariants,
+} from "@flashlm/kernels";
 
 kernelConformance({ name: "reference", create: createReferenceKernels });
 kernelConformance({ name: "wasm, one thread", create: createWasmKernels });
 kernelConformance({ name: "wasm, two threads", create: createWasmKernels, threadCount: 2 });
+for (const { name, missing } of await nativeVariants()) {
+  if (missing !== "") continue;
+  for (const threadCount of [1, 3]) {
+    kernelConformance({
+      name: `native ${name}, ${threadCount} threads`,
+      create: (options) => createNativeKernels({ ...options, variant: name }),
+      threadCount,
+    });
+  }
+}

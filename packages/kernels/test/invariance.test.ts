@@ -1,10 +1,23 @@
-import type { KernelOp, KernelSet, MemoryHandle, RecordLayout, WeightDtype } from "@flashlm/contracts";
+import type {
+  DotPrecision,
+  KernelOp,
+  KernelSet,
+  KernelSetOptions,
+  MemoryHandle,
+  RecordLayout,
+  WeightDtype,
+} from "@flashlm/contracts";
 import { rowBytes } from "@flashlm/contracts";
 import { createPrng } from "@flashlm/contracts/testing";
-import { createWasmKernels, KERNEL_OVERHEAD_BYTES } from "@flashlm/kernels";
+import {
+  createNativeKernels,
+  createWasmKernels,
+  KERNEL_OVERHEAD_BYTES,
+  nativeVariants,
+} from "@flashlm/kernels";
 import { describe, expect, it } from "vitest";
 
-const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 const TOKENS = 5;
 const HIDDEN = 96;
 const HEAD_DIM = 32;
@@ -88,15 +101,24 @@ function prepare(
   return { layout, weight, addresses, order, source, caches };
 }
 
+type Create = (options: KernelSetOptions) => Promise<KernelSet>;
+
+/** What stays the same while the work is cut in other ways. */
+interface Invariant {
+  readonly create: Create;
+  readonly dtype: WeightDtype;
+  readonly hidden: number;
+  readonly precision: DotPrecision;
+}
+
 /** Runs matmul, activations, down, scores and attention on tokens `first ..` and returns all results. */
 async function results(
-  dtype: WeightDtype,
+  { create, dtype, hidden, precision }: Invariant,
   threadCount: number,
   first: number,
   tokenCount: number,
-  hidden: number = HIDDEN,
 ): Promise<Uint32Array[]> {
-  const set = await createWasmKernels({ memoryBytes: KERNEL_OVERHEAD_BYTES + 2 ** 20, threadCount });
+  const set = await create({ memoryBytes: KERNEL_OVERHEAD_BYTES + 2 ** 20, threadCount });
   const { memory } = set;
   const pieces = prepare(set, dtype, hidden, first, tokenCount);
   const { layout, weight, addresses, order, source, caches } = pieces;
@@ -124,11 +146,12 @@ async function results(
     capacityTokens: CAPACITY,
   };
   const ops: KernelOp[] = [
-    { op: "matmul", tokenCount: tokens, weight: matrix, source, target, accumulate: false },
-    { op: "ffnActivations", ...ffn, ...act, ...list, source },
+    { op: "matmul", precision, tokenCount: tokens, weight: matrix, source, target, accumulate: false },
+    { op: "ffnActivations", precision, ...ffn, ...act, ...list, source },
     { op: "ffnDown", ...ffn, positionCount: list.orderEnd, target: residual },
     {
       op: "neuronScores",
+      precision,
       kind: "product",
       tokenCount: tokens,
       gate: matrix,
@@ -148,22 +171,38 @@ async function results(
   return out;
 }
 
+/** Tokens together or alone, one to three threads. */
+async function checkInvariant(invariant: Invariant): Promise<void> {
+  const together = await results(invariant, 1, 0, TOKENS);
+  expect(together.every((words) => words.some((value) => value !== 0))).toBe(true);
+  for (const threadCount of [2, 3])
+    expect(await results(invariant, threadCount, 0, TOKENS)).toEqual(together);
+  for (const [token, threadCount] of [
+    [0, 1],
+    [3, 2],
+    [4, 3],
+  ] as const) {
+    const alone = await results(invariant, threadCount, token, 1);
+    alone.forEach((words, i) => {
+      expect(words).toEqual(together[i]!.slice(token * words.length, (token + 1) * words.length));
+    });
+  }
+}
+
+const CASES = [...DTYPES.map((dtype) => [dtype, HIDDEN] as const), ["q8_0", 576] as const];
+
 describe("results do not depend on how the work is cut", () => {
-  const cases = [...DTYPES.map((dtype) => [dtype, HIDDEN] as const), ["q8_0", 576] as const];
-  it.each(cases)("%s, %i columns: tokens together or alone, one to three threads", async (dtype, hidden) => {
-    const together = await results(dtype, 1, 0, TOKENS, hidden);
-    expect(together.every((words) => words.some((value) => value !== 0))).toBe(true);
-    for (const threadCount of [2, 3])
-      expect(await results(dtype, threadCount, 0, TOKENS, hidden)).toEqual(together);
-    for (const [token, threadCount] of [
-      [0, 1],
-      [3, 2],
-      [4, 3],
-    ] as const) {
-      const alone = await results(dtype, threadCount, token, 1, hidden);
-      alone.forEach((words, i) => {
-        expect(words).toEqual(together[i]!.slice(token * words.length, (token + 1) * words.length));
-      });
+  it.each(CASES)("wasm, %s, %i columns", async (dtype, hidden) => {
+    await checkInvariant({ create: createWasmKernels, dtype, hidden, precision: "f32" });
+  });
+});
+
+const variants = (await nativeVariants()).filter(({ missing }) => missing === "");
+describe.each(variants)("native results do not depend on how the work is cut: $name", ({ name }) => {
+  const create: Create = (options) => createNativeKernels({ ...options, variant: name });
+  it.each(CASES)("%s, %i columns", async (dtype, hidden) => {
+    for (const precision of ["f32", "q8"] as const) {
+      await checkInvariant({ create, dtype, hidden, precision });
     }
   });
 });

@@ -1,27 +1,62 @@
-import { createWasmKernels, KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
+import {
+  createNativeKernels,
+  createWasmKernels,
+  diagnoseKernels,
+  KERNEL_OVERHEAD_BYTES,
+  loadKernels,
+  nativeVariants,
+} from "@flashlm/kernels";
 import { expect, it } from "vitest";
 
 const memoryBytes = KERNEL_OVERHEAD_BYTES + 65536;
 
-it("auto takes WASM here, and every target can be named", async () => {
+const usable = (await nativeVariants()).filter(({ missing }) => missing === "");
+
+it("auto takes the fastest target that works, and every one can be named", async () => {
+  const fastest = usable[0] ? `native-${usable[0].name}` : "wasm-simd128";
   for (const [target, name] of [
-    ["auto", "wasm-simd128"],
+    ["auto", fastest],
     ["wasm", "wasm-simd128"],
     ["reference", "reference"],
   ] as const) {
-    const set = await loadKernels({ target, memoryBytes, threadCount: 1 });
+    const messages: string[] = [];
+    const onFallback = (message: string): number => messages.push(message);
+    const set = await loadKernels({ target, memoryBytes, threadCount: 1, onFallback });
     expect(set.target).toBe(name);
+    // What was passed over is said, and only then.
+    expect(messages.length).toBe(target === "auto" && usable.length === 0 ? 1 : 0);
     await set.close();
   }
 });
 
+it("says of every target whether it can be used", async () => {
+  const diagnoses = await diagnoseKernels();
+  expect(diagnoses.map(({ target }) => target)).toEqual(["native", "wasm", "reference"]);
+  expect(diagnoses.map((one) => one.usable)).toEqual([usable.length > 0, true, true]);
+  for (const { note } of diagnoses) expect(note).not.toBe("");
+});
+
 it("refuses impossible options", async () => {
-  await expect(loadKernels({ target: "auto", memoryBytes: 2 ** 32, threadCount: 1 })).rejects.toMatchObject({
+  await expect(createWasmKernels({ memoryBytes: 2 ** 32, threadCount: 1 })).rejects.toMatchObject({
+    code: "KERNEL_MEMORY",
+  });
+  await expect(loadKernels({ target: "auto", memoryBytes: 2 ** 40, threadCount: 1 })).rejects.toMatchObject({
     code: "KERNEL_MEMORY",
   });
   await expect(createWasmKernels({ memoryBytes, threadCount: 0 })).rejects.toMatchObject({
     code: "KERNEL_NOT_SUPPORTED",
   });
+});
+
+it("refuses an instruction set that the processor lacks or nobody knows", async () => {
+  for (const variant of [
+    "mmx",
+    ...(await nativeVariants()).filter((one) => one.missing).map((one) => one.name),
+  ]) {
+    await expect(createNativeKernels({ memoryBytes, threadCount: 1, variant })).rejects.toMatchObject({
+      code: "KERNEL_LOAD",
+    });
+  }
 });
 
 it("holds 2000 programs of 12 ops, then says that it is full", async () => {

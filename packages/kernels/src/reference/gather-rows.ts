@@ -15,13 +15,10 @@ export function gatherRows(op: Extract<KernelOp, { op: "gatherRows" }>, views: V
       });
     }
     const target = op.target.offsetBytes / 4 + token * columnCount;
+    const start = table + row * rowBytes(dtype, columnCount);
     for (let column = 0; column < columnCount; column++) {
-      views.floats[target + column] = weightAt(
-        views,
-        dtype,
-        table + row * rowBytes(dtype, columnCount),
-        column,
-      );
+      const value = (op.scale ?? 1) * weightAt(views, dtype, start, column);
+      views.floats[target + column] = op.accumulate ? views.floats[target + column]! + value : value;
     }
   }
 }

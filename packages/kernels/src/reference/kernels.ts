@@ -5,6 +5,7 @@ import { checkOps } from "../check-ops.js";
 import { checkOptions } from "../limits.js";
 import { attention } from "./attention.js";
 import { crc32c } from "./crc32c.js";
+import { add, argmax, convert, copy, softCap, softmax } from "./elementwise.js";
 import { ffnActivations } from "./ffn-activations.js";
 import { ffnDown } from "./ffn-down.js";
 import { gatherRows } from "./gather-rows.js";
@@ -49,6 +50,24 @@ function runOp(op: KernelOp, views: Views): void {
       return;
     case "crc32c":
       crc32c(op, views);
+      return;
+    case "add":
+      add(op, views);
+      return;
+    case "copy":
+      copy(op, views);
+      return;
+    case "softCap":
+      softCap(op, views);
+      return;
+    case "softmax":
+      softmax(op, views);
+      return;
+    case "argmax":
+      argmax(op, views);
+      return;
+    case "convert":
+      convert(op, views);
       return;
   }
 }

@@ -1,7 +1,7 @@
 import type { KernelOp } from "@flashlm/contracts";
 import { rowBytes } from "@flashlm/contracts";
+import { dotsOf } from "./quantised-dot.js";
 import type { Views } from "./views.js";
-import { dot } from "./weights.js";
 
 /** Weights times activations. */
 export function matmul(op: Extract<KernelOp, { op: "matmul" }>, views: Views): void {
@@ -10,8 +10,9 @@ export function matmul(op: Extract<KernelOp, { op: "matmul" }>, views: Views): v
   for (let token = 0; token < views.word(op.tokenCount); token++) {
     const source = op.source.offsetBytes / 4 + token * columnCount;
     const target = op.target.offsetBytes / 4 + token * rowCount;
+    const dot = dotsOf(views, op.precision, source, columnCount);
     for (let row = 0; row < rowCount; row++) {
-      const sum = dot(views, dtype, weight + row * rowBytes(dtype, columnCount), source, columnCount);
+      const sum = dot(dtype, weight + row * rowBytes(dtype, columnCount));
       const value = sum + views.vectorAt(op.bias, row);
       views.floats[target + row] = op.accumulate ? views.floats[target + row]! + value : value;
     }

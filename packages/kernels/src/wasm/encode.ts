@@ -1,11 +1,12 @@
-import {
-  type FfnActivation,
-  FlashlmError,
-  type KernelOp,
-  type MemoryHandle,
-  type RecordLayout,
-  type VectorRef,
-  type WeightDtype,
+import type {
+  DotPrecision,
+  FfnActivation,
+  KernelOp,
+  MemoryHandle,
+  RecordLayout,
+  VectorRef,
+  WeightDtype,
+  WeightRef,
 } from "@flashlm/contracts";
 import * as layout from "../../assembly/layout.js";
 
@@ -31,6 +32,8 @@ const SCORES: Readonly<Record<OpOf<"neuronScores">["kind"], number>> = {
   gate: layout.SCORE_GATE,
   product: layout.SCORE_PRODUCT,
 };
+
+const precisionWord = (precision: DotPrecision | undefined): number => (precision === "q8" ? 1 : 0);
 
 const at = (handle: MemoryHandle | undefined): number => handle?.offsetBytes ?? 0;
 
@@ -71,6 +74,7 @@ function activations(op: OpOf<"ffnActivations">): number[] {
     op.mask?.stride ?? 0,
     ...reference(op.gateBias),
     ...reference(op.upBias),
+    precisionWord(op.precision),
   ];
 }
 
@@ -89,77 +93,101 @@ function scores(op: OpOf<"neuronScores">): number[] {
     op.upActivation === "relu" ? 1 : 0,
     at(op.source),
     at(op.scores),
+    precisionWord(op.precision),
   ];
 }
 
-/** Code of an op and the words of its command, as the assembly of that op lists them. */
-function command(op: KernelOp): readonly [code: number, words: number[]] {
-  switch (op.op) {
-    case "gatherRows": {
-      const { dtype, rowCount, columnCount, base } = op.table;
-      const words = [DTYPES[dtype], rowCount, columnCount, ...reference(base), at(op.rowIds), at(op.target)];
-      return [layout.OP_GATHER_ROWS, words];
-    }
-    case "norm": {
-      const kind = op.kind === "layer" ? 1 : 0;
-      const head = [kind, op.rowsPerToken, op.dim, floatWords(op.epsilon), at(op.source), at(op.target)];
-      return [layout.OP_NORM, [...head, ...reference(op.weight), ...reference(op.bias)]];
-    }
-    case "matmul": {
-      const { dtype, rowCount, columnCount, base } = op.weight;
-      const head = [DTYPES[dtype], rowCount, columnCount, ...reference(base), at(op.source), at(op.target)];
-      return [layout.OP_MATMUL, [...head, ...reference(op.bias), op.accumulate ? 1 : 0]];
-    }
-    case "rope":
-      return [
-        layout.OP_ROPE,
-        [at(op.position), at(op.vector), op.headCount, op.headDim, op.rotaryDim, at(op.table)],
-      ];
-    case "storeKeyValue": {
-      const places = [at(op.position), at(op.keys), at(op.values), at(op.keyCache), at(op.valueCache)];
-      return [layout.OP_STORE_KEY_VALUE, [...places, op.keyValueDim, op.capacityTokens]];
-    }
-    case "attention": {
-      const places = [at(op.position), at(op.query), at(op.keyCache), at(op.valueCache), at(op.target)];
-      const counts = [op.headCount, op.keyValueHeadCount, op.headDim, floatWords(op.scale)];
-      return [layout.OP_ATTENTION, [...places, ...counts, op.window ?? 0xffffffff, op.capacityTokens]];
-    }
-    case "ffnActivations":
-      return [layout.OP_FFN_ACTIVATIONS, activations(op)];
-    case "ffnDown": {
-      const head = [op.layout.hiddenSize, op.layout.strideBytes, ...recordPart(op.layout, "down")];
-      const places = [
-        at(op.addresses),
-        at(op.positionCount),
-        at(op.activation),
-        op.activationStride,
-        at(op.target),
-      ];
-      return [layout.OP_FFN_DOWN, [...head, ...places, ...reference(op.bias)]];
-    }
-    case "neuronScores":
-      return [layout.OP_NEURON_SCORES, scores(op)];
-    case "crc32c": {
-      const words = [
-        at(op.addresses),
-        at(op.order),
-        at(op.orderBegin),
-        at(op.orderEnd),
-        op.lengthBytes,
-        at(op.checksums),
-      ];
-      return [layout.OP_CRC32C, words];
-    }
-    default:
-      throw new FlashlmError("KERNEL_NOT_SUPPORTED", `the WASM target has no op ${op.op}`, { op: op.op });
-  }
+const matrix = ({ dtype, rowCount, columnCount, base }: WeightRef): number[] => [
+  DTYPES[dtype],
+  rowCount,
+  columnCount,
+  ...reference(base),
+];
+
+function norm(op: OpOf<"norm">): number[] {
+  const head = [op.kind === "layer" ? 1 : 0, op.rowsPerToken, op.dim, floatWords(op.epsilon)];
+  return [...head, at(op.source), at(op.target), ...reference(op.weight), ...reference(op.bias)];
 }
+
+function matmul(op: OpOf<"matmul">): number[] {
+  const head = [...matrix(op.weight), at(op.source), at(op.target), ...reference(op.bias)];
+  return [...head, op.accumulate ? 1 : 0, precisionWord(op.precision)];
+}
+
+function storeKeyValue(op: OpOf<"storeKeyValue">): number[] {
+  const places = [at(op.position), at(op.keys), at(op.values), at(op.keyCache), at(op.valueCache)];
+  return [...places, op.keyValueDim, op.capacityTokens, DTYPES[op.cacheDtype ?? "f32"]];
+}
+
+function attention(op: OpOf<"attention">): number[] {
+  const places = [at(op.position), at(op.query), at(op.keyCache), at(op.valueCache), at(op.target)];
+  const counts = [op.headCount, op.keyValueHeadCount, op.headDim, floatWords(op.scale)];
+  const cache = [op.window ?? 0xffffffff, op.capacityTokens, DTYPES[op.cacheDtype ?? "f32"]];
+  const extras = [floatWords(op.softCap ?? 0), ...reference(op.alibiSlopes), ...reference(op.sinks)];
+  return [...places, ...counts, ...cache, ...extras];
+}
+
+function down(op: OpOf<"ffnDown">): number[] {
+  const head = [op.layout.hiddenSize, op.layout.strideBytes, ...recordPart(op.layout, "down")];
+  const lists = [at(op.addresses), at(op.positionCount), at(op.activation), op.activationStride];
+  return [...head, ...lists, at(op.target), ...reference(op.bias)];
+}
+
+function crc32c(op: OpOf<"crc32c">): number[] {
+  const list = [at(op.addresses), at(op.order), at(op.orderBegin), at(op.orderEnd)];
+  return [...list, op.lengthBytes, at(op.checksums)];
+}
+
+const scaled = (op: OpOf<"add"> | OpOf<"copy">): number[] => [
+  op.dim,
+  floatWords(op.scale),
+  at(op.source),
+  at(op.target),
+];
+
+type Encoder<Name extends KernelOp["op"]> = readonly [code: number, words: (op: OpOf<Name>) => number[]];
+
+/** Code of an op and the words of its command, as the assembly of that op lists them. */
+const ENCODERS: { readonly [Name in KernelOp["op"]]: Encoder<Name> } = {
+  gatherRows: [
+    layout.OP_GATHER_ROWS,
+    (op) => [
+      ...matrix(op.table),
+      at(op.rowIds),
+      at(op.target),
+      floatWords(op.scale ?? 1),
+      op.accumulate ? 1 : 0,
+    ],
+  ],
+  norm: [layout.OP_NORM, norm],
+  matmul: [layout.OP_MATMUL, matmul],
+  rope: [
+    layout.OP_ROPE,
+    (op) => [at(op.position), at(op.vector), op.headCount, op.headDim, op.rotaryDim, at(op.table)],
+  ],
+  storeKeyValue: [layout.OP_STORE_KEY_VALUE, storeKeyValue],
+  attention: [layout.OP_ATTENTION, attention],
+  ffnActivations: [layout.OP_FFN_ACTIVATIONS, activations],
+  ffnDown: [layout.OP_FFN_DOWN, down],
+  neuronScores: [layout.OP_NEURON_SCORES, scores],
+  crc32c: [layout.OP_CRC32C, crc32c],
+  add: [layout.OP_ADD, scaled],
+  copy: [layout.OP_COPY, scaled],
+  softCap: [layout.OP_SOFT_CAP, (op) => [op.dim, floatWords(op.cap), at(op.vector)]],
+  softmax: [layout.OP_SOFTMAX, (op) => [op.dim, floatWords(op.temperature), at(op.vector)]],
+  argmax: [layout.OP_ARGMAX, (op) => [op.dim, at(op.source), at(op.target)]],
+  convert: [
+    layout.OP_CONVERT,
+    (op) => [DTYPES[op.sourceDtype], DTYPES[op.targetDtype], op.dim, at(op.source), at(op.target)],
+  ],
+};
 
 /** Words of a program: op count, then per op its code, the number of its words, the token count word and its words. */
 export function encodeProgram(ops: readonly KernelOp[]): Uint32Array {
   const words = [ops.length];
   for (const op of ops) {
-    const [code, own] = command(op);
+    const [code, encode] = ENCODERS[op.op] as Encoder<KernelOp["op"]>;
+    const own = (encode as (op: KernelOp) => number[])(op);
     words.push(code, own.length, "tokenCount" in op ? op.tokenCount.offsetBytes : 0, ...own);
   }
   return Uint32Array.from(words);

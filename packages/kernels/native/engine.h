@@ -1,0 +1,44 @@
+// A kernel set: arena, threads, scratch and compiled programs.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pool.h"
+#include "program.h"
+#include "variants.h"
+
+namespace flashlm {
+
+class Engine {
+ public:
+  /** @throws std::system_error, std::bad_alloc. */
+  Engine(uint8_t* arena, uint64_t arenaBytes, uint32_t threadCount, const Variant& variant);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /** Index of the program; false and a reason where the words are none. */
+  bool compile(const double* words, size_t count, uint32_t& index, std::string& reason);
+  /** A Fault. */
+  int run(uint32_t index);
+  size_t programCount() const { return programs_.size(); }
+
+  /** Reads a range of the arena on all threads, as the benchmarks' measure of memory. False outside the arena. */
+  bool readRange(uint64_t offsetBytes, uint64_t lengthBytes);
+  /** Does `count` vector multiply-adds on every thread; returns how many lanes a vector has. */
+  uint32_t multiplyAdd(uint64_t count);
+
+ private:
+  uint8_t* shared(uint64_t lengthBytes);
+
+  const Variant& variant_;
+  Pool pool_;
+  std::vector<uint8_t*> scratch_;
+  uint8_t* shared_ = nullptr;
+  uint64_t sharedBytes_ = 0;
+  std::vector<Program> programs_;
+  Run run_;
+};
+
+}  // namespace flashlm

@@ -1,0 +1,209 @@
+#pragma once
+
+namespace {
+
+struct DownJob {
+  Run* run;
+  const Op* op;
+  const uint32_t* addresses;
+  const float* activations;
+  float* target;
+  const float* bias;
+  uint32_t tokenCount, positionCount, perPiece;
+};
+
+/** Rows that meet the target at a time where there is one token: one load and store of it for so many. */
+constexpr int kDownRows = 8;
+
+/** target += factors[r] * rows[r], r ascending, for `count` columns from column `first`. */
+template <uint32_t DTYPE, int R>
+inline void addRows(const uint8_t* const* rows, const float* factors, uint32_t first, uint32_t count, float* target) {
+  F factor[R];
+  for (int r = 0; r < R; r++) factor[r] = fSet(factors[r]);
+  if (isBlockDtype(DTYPE)) {
+    for (uint32_t b = 0; b < count / 32; b++) {
+      F sums[32 / W];
+      for (int j = 0; j < 32 / W; j++) sums[j] = fLoad(target + b * 32 + j * W);
+      for (int r = 0; r < R; r++) {
+        F weights[32 / W];
+        blockWeights<DTYPE>(rows[r] + (first / 32 + b) * blockBytes<DTYPE>(), weights);
+        for (int j = 0; j < 32 / W; j++) sums[j] = fFma(factor[r], weights[j], sums[j]);
+      }
+      for (int j = 0; j < 32 / W; j++) fStore(target + b * 32 + j * W, sums[j]);
+    }
+    return;
+  }
+  uint32_t k = 0;
+  for (; k + W <= count; k += W) {
+    F sum = fLoad(target + k);
+    for (int r = 0; r < R; r++) sum = fFma(factor[r], weightsAt<DTYPE>(rows[r], first + k), sum);
+    fStore(target + k, sum);
+  }
+  if (k == count) return;
+  F sum = fLoadPart(target + k, count - k);
+  for (int r = 0; r < R; r++) sum = fFma(factor[r], weightsPart<DTYPE>(rows[r], first + k, count - k), sum);
+  fStorePart(target + k, sum, count - k);
+}
+
+template <uint32_t DTYPE>
+inline void addRowsOf(const uint8_t* const* rows, const float* factors, uint32_t rowCount, uint32_t first, uint32_t count, float* target) {
+  uint32_t r = 0;
+  for (; r + kDownRows <= rowCount; r += kDownRows) addRows<DTYPE, kDownRows>(rows + r, factors + r, first, count, target);
+  for (; r + 2 <= rowCount; r += 2) addRows<DTYPE, 2>(rows + r, factors + r, first, count, target);
+  if (r < rowCount) addRows<DTYPE, 1>(rows + r, factors + r, first, count, target);
+}
+
+inline void addSomeRows(uint32_t dtype, const uint8_t* const* rows, const float* factors, uint32_t rowCount, uint32_t first, uint32_t count, float* target) {
+  switch (dtype) {
+    case kF32:
+      return addRowsOf<kF32>(rows, factors, rowCount, first, count, target);
+    case kF16:
+      return addRowsOf<kF16>(rows, factors, rowCount, first, count, target);
+    case kBf16:
+      return addRowsOf<kBf16>(rows, factors, rowCount, first, count, target);
+    case kQ8_0:
+      return addRowsOf<kQ8_0>(rows, factors, rowCount, first, count, target);
+    case kQ4_0:
+      return addRowsOf<kQ4_0>(rows, factors, rowCount, first, count, target);
+    default:
+      return addRowsOf<kQ4_1>(rows, factors, rowCount, first, count, target);
+  }
+}
+
+inline void downOneToken(const DownJob& job, uint32_t first, uint32_t count) {
+  const Record& record = job.op->record;
+  const uint8_t* rows[kDownRows];
+  float factors[kDownRows];
+  uint32_t waiting = 0;
+  for (uint32_t p = 0; p < job.positionCount; p++) {
+    if (job.activations[p] == 0) continue;
+    const uint8_t* found = job.run->record(job.addresses, p, record.strideBytes);
+    if (found == nullptr) return;
+    rows[waiting] = found + record.down.offsetBytes;
+    factors[waiting] = job.activations[p];
+    if (++waiting < kDownRows) continue;
+    addSomeRows(record.down.dtype, rows, factors, waiting, first, count, job.target + first);
+    waiting = 0;
+  }
+  addSomeRows(record.down.dtype, rows, factors, waiting, first, count, job.target + first);
+}
+
+/** Positions whose rows become f32 together, columns that registers hold, and tokens whose lists are made together. */
+constexpr uint32_t kDownPositions = 32;
+constexpr uint32_t kDownVectors = 8;
+constexpr uint32_t kDownColumns = 512;
+constexpr uint32_t kDownTokens = 16;
+
+/** The positions of a block that a token has use for, ascending. */
+struct LiveList {
+  uint32_t count = 0;
+  float factors[kDownPositions];
+  uint32_t offsets[kDownPositions];
+};
+
+inline LiveList liveOf(const float* activations, uint32_t count) {
+  LiveList list;
+  for (uint32_t k = 0; k < count; k++) {
+    list.factors[list.count] = activations[k];
+    list.offsets[list.count] = k * kDownColumns;
+    list.count += activations[k] != 0;
+  }
+  return list;
+}
+
+/** target += the listed rows, over `count` columns, of which registers hold kDownVectors vectors at a time. */
+inline void addListed(const LiveList& list, const float* panel, uint32_t count, float* target) {
+  uint32_t k = 0;
+  for (; k + kDownVectors * W <= count; k += kDownVectors * W) {
+    F sums[kDownVectors];
+    for (uint32_t v = 0; v < kDownVectors; v++) sums[v] = fLoad(target + k + v * W);
+    for (uint32_t i = 0; i < list.count; i++) {
+      const F factor = fSet(list.factors[i]);
+      const float* row = panel + list.offsets[i] + k;
+      for (uint32_t v = 0; v < kDownVectors; v++) sums[v] = fFma(factor, fLoad(row + v * W), sums[v]);
+    }
+    for (uint32_t v = 0; v < kDownVectors; v++) fStore(target + k + v * W, sums[v]);
+  }
+  for (; k < count; k += W) {
+    const uint32_t width = leastOf(W, count - k);
+    F sum = fLoadPart(target + k, width);
+    for (uint32_t i = 0; i < list.count; i++) sum = fFma(fSet(list.factors[i]), fLoadPart(panel + list.offsets[i] + k, width), sum);
+    fStorePart(target + k, sum, width);
+  }
+}
+
+/** Rows that some token uses as f32 in the panel. False on a fault. */
+inline bool fillPanel(const DownJob& job, uint32_t position, uint32_t rowCount, uint32_t first, uint32_t count, float* panel) {
+  const Record& record = job.op->record;
+  for (uint32_t r = 0; r < rowCount; r++) {
+    bool used = false;
+    for (uint32_t t = 0; t < job.tokenCount && !used; t++)
+      used = job.activations[static_cast<uint64_t>(t) * job.op->activationStride + position + r] != 0;
+    if (!used) continue;
+    const uint8_t* found = job.run->record(job.addresses, position + r, record.strideBytes);
+    if (found == nullptr) return false;
+    dequantise(record.down.dtype, found + record.down.offsetBytes, first, count, panel + r * kDownColumns);
+  }
+  return true;
+}
+
+inline void downManyTokens(const DownJob& job, uint32_t first, uint32_t count, float* panel) {
+  LiveList lists[kDownTokens];
+  const uint32_t hidden = job.op->record.hiddenSize;
+  for (uint32_t p = 0; p < job.positionCount; p += kDownPositions) {
+    const uint32_t rowCount = leastOf(kDownPositions, job.positionCount - p);
+    if (!fillPanel(job, p, rowCount, first, count, panel)) return;
+    for (uint32_t t = 0; t < job.tokenCount; t += kDownTokens) {
+      const uint32_t tokens = leastOf(kDownTokens, job.tokenCount - t);
+      for (uint32_t i = 0; i < tokens; i++)
+        lists[i] = liveOf(job.activations + static_cast<uint64_t>(t + i) * job.op->activationStride + p, rowCount);
+      for (uint32_t c = 0; c < count; c += kDownVectors * W) {
+        const uint32_t width = leastOf(kDownVectors * W, count - c);
+        for (uint32_t i = 0; i < tokens; i++)
+          addListed(lists[i], panel + c, width, job.target + static_cast<uint64_t>(t + i) * hidden + first + c);
+      }
+    }
+  }
+}
+
+/** Threads claim output elements; every element sums its positions in ascending order. */
+inline void downPiece(void* pointer, uint32_t piece, uint32_t thread) {
+  const DownJob& job = *static_cast<const DownJob*>(pointer);
+  const uint32_t hidden = job.op->record.hiddenSize;
+  const uint32_t first = piece * job.perPiece;
+  const uint32_t end = leastOf(hidden, first + job.perPiece);
+  if (job.tokenCount == 1) {
+    downOneToken(job, first, end - first);
+  } else {
+    float* panel = reinterpret_cast<float*>(job.run->scratch[thread]);
+    for (uint32_t c = first; c < end; c += kDownColumns) downManyTokens(job, c, leastOf(kDownColumns, end - c), panel);
+  }
+  if (job.bias == nullptr) return;
+  for (uint32_t t = 0; t < job.tokenCount; t++) {
+    float* target = job.target + static_cast<uint64_t>(t) * hidden;
+    for (uint32_t i = first; i < end; i++) target[i] += job.bias[i];
+  }
+}
+
+inline void ffnDown(Run& run, const Op& op, uint32_t tokens) {
+  DownJob job;
+  const uint32_t hidden = op.record.hiddenSize;
+  job.run = &run;
+  job.op = &op;
+  job.tokenCount = tokens;
+  job.positionCount = run.word(op.position);
+  if (job.positionCount > op.activationStride) run.fail(kFaultRange);
+  job.addresses = reinterpret_cast<const uint32_t*>(run.place(op.addresses, 4ull * job.positionCount));
+  job.activations = reinterpret_cast<const float*>(run.place(op.activations, 4ull * op.activationStride * tokens));
+  job.target = reinterpret_cast<float*>(run.place(op.target, 4ull * hidden * tokens));
+  job.bias = run.vector(op.bias, hidden);
+  if (run.fault != kFaultNone) return;
+  // Long pieces of a row keep the prefetchers busy; three per thread even out who is late.
+  const uint32_t threads = run.threadCount;
+  const uint64_t bytes = rowBytes(op.record.down.dtype, hidden) * job.positionCount * tokens;
+  const uint32_t pieces = threads == 1 || bytes < 2 * kPieceCost ? 1 : threads * 3;
+  job.perPiece = ((hidden + pieces - 1) / pieces + 31) / 32 * 32;
+  run.parallel(downPiece, &job, pieceCount(hidden, job.perPiece));
+}
+
+}  // namespace

@@ -1,0 +1,107 @@
+// Weights of every dtype as f32 vectors. Included after a vector header, once per variant.
+#pragma once
+
+namespace {
+
+using namespace flashlm;
+
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline uint32_t leastOf(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/** The first `count` (below W) lanes, zeros behind them; reads nothing beyond. */
+inline F fLoadPart(const float* p, uint32_t count) {
+  float lanes[W] = {};
+  std::memcpy(lanes, p, count * sizeof(float));
+  return fLoad(lanes);
+}
+inline void fStorePart(float* p, F v, uint32_t count) {
+  float lanes[W];
+  fStore(lanes, v);
+  std::memcpy(p, lanes, count * sizeof(float));
+}
+
+/** W weights from column `k` of a row that has no blocks. */
+template <uint32_t DTYPE>
+inline F weightsAt(const uint8_t* row, uint64_t k) {
+  if (DTYPE == kF32) return fLoad(reinterpret_cast<const float*>(row) + k);
+  if (DTYPE == kF16) return fHalf(row + 2 * k);
+  return fBrain(row + 2 * k);
+}
+template <uint32_t DTYPE>
+inline F weightsPart(const uint8_t* row, uint64_t k, uint32_t count) {
+  constexpr uint64_t kBytes = DTYPE == kF32 ? 4 : 2;
+  uint8_t lanes[W * kBytes] = {};
+  std::memcpy(lanes, row + k * kBytes, count * kBytes);
+  return weightsAt<DTYPE>(lanes, 0);
+}
+
+template <uint32_t DTYPE>
+constexpr uint64_t blockBytes() {
+  return DTYPE == kQ8_0 ? 34 : DTYPE == kQ4_0 ? 18 : 20;
+}
+
+inline float halfAt(const uint8_t* p) {
+  uint16_t bits;
+  std::memcpy(&bits, p, 2);
+  return halfToFloat(bits);
+}
+
+/** The 32 whole numbers of a block; nibbles of q4_0 with their 8 taken off where `centred`. */
+template <uint32_t DTYPE>
+inline const int8_t* blockNumbers(const uint8_t* block, int8_t* numbers, bool centred) {
+  if (DTYPE == kQ8_0) return reinterpret_cast<const int8_t*>(block + 2);
+  const uint8_t* nibbles = block + (DTYPE == kQ4_0 ? 2 : 4);
+  const int off = DTYPE == kQ4_0 && centred ? 8 : 0;
+  for (int i = 0; i < 16; i++) numbers[i] = static_cast<int8_t>((nibbles[i] & 15) - off);
+  for (int i = 0; i < 16; i++) numbers[16 + i] = static_cast<int8_t>((nibbles[i] >> 4) - off);
+  return numbers;
+}
+
+/** One block as 32 / W vectors. Products of scale and number are exact; q4_1 rounds once. */
+template <uint32_t DTYPE>
+inline void blockWeights(const uint8_t* block, F out[32 / W]) {
+  int8_t own[32];
+  const int8_t* numbers = blockNumbers<DTYPE>(block, own, true);
+  const F scale = fSet(halfAt(block));
+  const F minimum = DTYPE == kQ4_1 ? fSet(halfAt(block + 2)) : fZero();
+  for (int j = 0; j < 32 / W; j++) {
+    const F values = fBytes(numbers + j * W);
+    out[j] = DTYPE == kQ4_1 ? fFma(values, scale, minimum) : fMul(values, scale);
+  }
+}
+
+/** Columns first .. first + count of a row as f32; whole blocks where the dtype has blocks. */
+template <uint32_t DTYPE>
+inline void dequantiseAs(const uint8_t* row, uint32_t first, uint32_t count, float* out) {
+  if (isBlockDtype(DTYPE)) {
+    const uint8_t* block = row + first / 32 * blockBytes<DTYPE>();
+    for (uint32_t k = 0; k < count; k += 32, block += blockBytes<DTYPE>()) {
+      F values[32 / W];
+      blockWeights<DTYPE>(block, values);
+      for (int j = 0; j < 32 / W; j++) fStore(out + k + j * W, values[j]);
+    }
+    return;
+  }
+  uint32_t k = 0;
+  for (; k + W <= count; k += W) fStore(out + k, weightsAt<DTYPE>(row, first + k));
+  if (k < count) fStorePart(out + k, weightsPart<DTYPE>(row, first + k, count - k), count - k);
+}
+
+inline void dequantise(uint32_t dtype, const uint8_t* row, uint32_t first, uint32_t count, float* out) {
+  switch (dtype) {
+    case kF32:
+      return dequantiseAs<kF32>(row, first, count, out);
+    case kF16:
+      return dequantiseAs<kF16>(row, first, count, out);
+    case kBf16:
+      return dequantiseAs<kBf16>(row, first, count, out);
+    case kQ8_0:
+      return dequantiseAs<kQ8_0>(row, first, count, out);
+    case kQ4_0:
+      return dequantiseAs<kQ4_0>(row, first, count, out);
+    default:
+      return dequantiseAs<kQ4_1>(row, first, count, out);
+  }
+}
+
+}  // namespace
