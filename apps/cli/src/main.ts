@@ -9,6 +9,7 @@ import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
 import { addReplay } from "./commands/replay.js";
 import { addRun } from "./commands/run.js";
+import { addSynth } from "./commands/synth.js";
 
 /** Runs the command line. Sets the exit code: 0 well, 1 an error of flashlm (its code is printed), 2 a fault of ours, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -26,6 +27,7 @@ export async function main(args: readonly string[]): Promise<void> {
     addLogits,
     addPerplexity,
     addReplay,
+    addSynth,
   ];
   for (const add of commands) add(program);
   try {
