@@ -94,10 +94,17 @@ async function checkShape(name, tarball) {
   return attw.code === 0 ? undefined : `${name}: attw:\n${attw.output}`;
 }
 
-async function tryAll(folder) {
-  const parts = publishablePackages();
-  const manifests = new Map(parts.map(({ manifest }) => [manifest.name, manifest]));
-  const tarballs = await packInto(folder, parts);
+async function tryAll(folder, names) {
+  const all = publishablePackages();
+  const manifests = new Map(all.map(({ manifest }) => [manifest.name, manifest]));
+  const parts = names === undefined ? all : all.filter(({ manifest }) => names.includes(manifest.name));
+  const needed = new Set(
+    parts.flatMap(({ manifest }) => [manifest.name, ...workspaceDependencies(manifest.name, manifests)]),
+  );
+  const tarballs = await packInto(
+    folder,
+    all.filter(({ manifest }) => needed.has(manifest.name)),
+  );
   const tries = await mapInPairs(parts, async (part, index) => {
     const { name } = part.manifest;
     const fault = await checkShape(name, tarballs.get(name));
@@ -112,11 +119,11 @@ async function tryAll(folder) {
   };
 }
 
-/** Packs every publishable package, checks the tarball's shape (publint, attw), installs each alone and runs its README example. Expects built packages. */
-export async function packSmoke() {
+/** Packs every publishable package (or those of `names`), checks the tarball's shape (publint, attw), installs each alone and runs its README example. Expects built packages. */
+export async function packSmoke(names) {
   const folder = mkdtempSync(join(tmpdir(), "flashlm-pack-"));
   try {
-    return await tryAll(folder);
+    return await tryAll(folder, names);
   } catch (error) {
     return { passed: 0, failed: 1, skipped: 0, log: String(error?.message ?? error) };
   } finally {

@@ -11,6 +11,7 @@
 #define FLASH_IO_TARGET
 #else
 #define FLASH_IO_TARGET __attribute__((target("sse4.2,pclmul")))
+#define FLASH_IO_WIDE_TARGET __attribute__((target("sse4.2,pclmul,avx512f,vpclmulqdq")))
 #endif
 #elif defined(__aarch64__) && defined(__GNUC__)
 #define FLASH_IO_CRC_ARM64 1
@@ -161,9 +162,68 @@ FLASH_IO_TARGET uint32_t with_instruction(uint32_t crc, const uint8_t* data, siz
   return ~crc;
 }
 
+#if defined(FLASH_IO_WIDE_TARGET)
+
+/** Factors that move the two halves of each 128 bits on by `bits`: a product of reflected words stands one bit off. */
+FLASH_IO_WIDE_TARGET inline __m512i factors(uint64_t bits) {
+  const long long low = static_cast<long long>(static_cast<uint64_t>(power(bits + 63)) << 32);
+  const long long high = static_cast<long long>(static_cast<uint64_t>(power(bits - 1)) << 32);
+  return _mm512_set_epi64(high, low, high, low, high, low, high, low);
+}
+
+/** `state` moved on, plus `next`. */
+FLASH_IO_WIDE_TARGET inline __m512i fold(__m512i state, __m512i by, __m512i next) {
+  const __m512i low = _mm512_clmulepi64_epi128(state, by, 0x00);
+  const __m512i high = _mm512_clmulepi64_epi128(state, by, 0x11);
+  constexpr int kXorOfThree = 0x96;
+  return _mm512_ternarylogic_epi64(low, high, next, kXorOfThree);
+}
+
+/** Folds 256 bytes at a time into 512 bits, and lets the instruction reduce what is left. */
+FLASH_IO_WIDE_TARGET uint32_t with_wide_products(uint32_t crc, const uint8_t* data, size_t length) {
+  constexpr size_t kBlockBytes = 256;
+  if (length < 2 * kBlockBytes) return with_instruction(crc, data, length);
+  static const __m512i kByBlock = factors(kBlockBytes * 8);
+  static const __m512i kByVector = factors(512);
+  __m512i state[4];
+  for (int part = 0; part < 4; part++) state[part] = _mm512_loadu_si512(data + 64 * part);
+  state[0] = _mm512_xor_si512(state[0], _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(~crc))));
+  for (data += kBlockBytes, length -= kBlockBytes; length >= kBlockBytes; data += kBlockBytes, length -= kBlockBytes) {
+    for (int part = 0; part < 4; part++) {
+      state[part] = fold(state[part], kByBlock, _mm512_loadu_si512(data + 64 * part));
+    }
+  }
+  for (int part = 1; part < 4; part++) state[part] = fold(state[part - 1], kByVector, state[part]);
+  alignas(64) uint64_t words[8];
+  _mm512_store_si512(words, state[3]);
+  uint32_t reduced = 0;
+  for (const uint64_t word : words) reduced = step8(reduced, word);
+  return with_instruction(~reduced, data, length);
+}
+
+bool has_wide_products() {
+  return has_instruction() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq");
+}
+constexpr const char* kWide = "vpclmulqdq";
+
+#else
+
+uint32_t with_wide_products(uint32_t crc, const uint8_t* data, size_t length) {
+  return with_instruction(crc, data, length);
+}
+bool has_wide_products() { return false; }
+constexpr const char* kWide = kInstruction;
+
+#endif
+
 #else
 
 bool has_instruction() { return false; }
+bool has_wide_products() { return false; }
+uint32_t with_wide_products(uint32_t crc, const uint8_t* data, size_t length) {
+  return crc32c_table(crc, data, length);
+}
+constexpr const char* kWide = "table";
 uint32_t with_instruction(uint32_t crc, const uint8_t* data, size_t length) {
   return crc32c_table(crc, data, length);
 }
@@ -173,7 +233,12 @@ constexpr const char* kInstruction = "table";
 
 using Method = uint32_t (*)(uint32_t, const uint8_t*, size_t);
 
-const Method kMethod = has_instruction() ? with_instruction : crc32c_table;
+Method choose_method() {
+  if (has_wide_products()) return with_wide_products;
+  return has_instruction() ? with_instruction : crc32c_table;
+}
+
+const Method kMethod = choose_method();
 
 }  // namespace
 
@@ -192,6 +257,17 @@ uint32_t crc32c_table(uint32_t crc, const uint8_t* data, size_t length) {
 
 uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t length) { return kMethod(crc, data, length); }
 
-const char* crc32c_method() { return kMethod == crc32c_table ? "table" : kInstruction; }
+const char* crc32c_method() {
+  if (kMethod == crc32c_table) return "table";
+  return kMethod == with_instruction ? kInstruction : kWide;
+}
+
+size_t crc32c_ways(Crc32cWay out[3]) {
+  size_t count = 0;
+  out[count++] = {"table", crc32c_table};
+  if (has_instruction()) out[count++] = {kInstruction, with_instruction};
+  if (has_wide_products()) out[count++] = {kWide, with_wide_products};
+  return count;
+}
 
 }  // namespace flash_io

@@ -6,15 +6,16 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <system_error>
 
 namespace flash_io {
 
-void EventThread::start() {
-  if (descriptor_ >= 0) return;
+bool EventThread::open() {
   descriptor_ = eventfd(0, EFD_CLOEXEC);
-  if (descriptor_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
-  thread_ = std::thread([this] { run(); });
+  return descriptor_ >= 0;
+}
+
+void EventThread::start() {
+  if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
 }
 
 void EventThread::signal() const {
@@ -38,7 +39,7 @@ void EventThread::stop() {
   if (descriptor_ < 0) return;
   stopping_.store(true);
   signal();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   close(descriptor_);
   descriptor_ = -1;
 }

@@ -10,9 +10,11 @@ class EventThread {
  public:
   explicit EventThread(std::function<void()> on_event) : on_event_(std::move(on_event)) {}
   ~EventThread() { stop(); }
-  /** Idempotent. @throws std::system_error where no descriptor or thread is to be had. */
+  /** Makes the eventfd; false with errno set where there is none to be had. */
+  bool open();
+  /** Idempotent, after `open`. @throws std::system_error where no thread is to be had. */
   void start();
-  /** The eventfd; -1 before `start`. */
+  /** The eventfd; -1 before `open`. */
   int descriptor() const { return descriptor_; }
   void signal() const;
   void stop();

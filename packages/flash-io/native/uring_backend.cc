@@ -34,6 +34,10 @@ class UringBackend final : public Backend {
       return false;
     }
     if (!ring_.open(in_flight_max_, reason)) return false;
+    if (!events_.open()) {
+      reason = std::string("no eventfd is to be had: ") + std::strerror(errno);
+      return false;
+    }
     std::vector<int> descriptors;
     for (const File& file : files_) descriptors.push_back(file.descriptor);
     fixed_files_ = !descriptors.empty() && ring_.register_with(IORING_REGISTER_FILES, descriptors.data(),

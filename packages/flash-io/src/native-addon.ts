@@ -19,7 +19,7 @@ export type NativeOpening =
 
 /** Functions of the addon (native/addon.cc). */
 export interface NativeAddon {
-  /** "sse4.2", "armv8-crc" or "table". */
+  /** "vpclmulqdq", "sse4.2", "armv8-crc" or "table". */
   readonly crc32cMethod: string;
   crc32c(bytes: Uint8Array, crc: number): number;
   /** `directIo`: 0 preferred, 1 required, 2 off. `onProgress` is called while watched, when reads may have ended. */

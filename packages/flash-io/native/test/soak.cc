@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../backend.h"
+#include "../crc32c.h"
 #include "../fault_hook.h"
 
 namespace flash_io {
@@ -185,8 +186,31 @@ class Soak {
   Counts counts_;
 };
 
+/** Every way of computing CRC32C that this machine has, against the definition, bit by bit. */
+bool checksums_agree() {
+  Random random{11};
+  std::vector<uint8_t> bytes(13000);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.draw());
+  Crc32cWay ways[3];
+  const size_t way_count = crc32c_ways(ways);
+  uint32_t expected = ~0u;
+  bool agree = true;
+  for (size_t length = 0; length < bytes.size(); length++) {
+    if (length < 600 || length % 13 == 0) {
+      for (size_t way = 0; way < way_count; way++) agree &= ways[way].compute(0, bytes.data(), length) == ~expected;
+    }
+    expected ^= bytes[length];
+    for (int bit = 0; bit < 8; bit++) expected = (expected & 1) ? (expected >> 1) ^ 0x82f63b78 : expected >> 1;
+  }
+  return agree;
+}
+
 int main_of(int count, char** arguments) {
   if (count < 6) return 2;
+  if (!checksums_agree()) {
+    std::fprintf(stderr, "a way of computing CRC32C gives a wrong sum\n");
+    return 1;
+  }
   const std::string path = std::string(arguments[1]) + "/soak.bin";
   const uint64_t reads = std::strtoull(arguments[3], nullptr, 10);
   const int thread_count = std::atoi(arguments[4]);
