@@ -14,7 +14,7 @@ afterAll(folder.dispose);
 
 const quick = ["device", disk, "--backend", "node", "--seconds", "1", "--file-mib", "16"];
 
-describe.sequential("flashlm device", () => {
+describe("flashlm device", () => {
   test("before anything was measured, --saved says what to do", async () => {
     const { code, stderr } = await flashlm(home, ["device", disk, "--saved"]);
     expect(code).toBe(1);
@@ -80,7 +80,7 @@ describe.sequential("flashlm device", () => {
 });
 
 const model = fixture("families/llama");
-describe.sequential.skipIf(model === null)("a run", () => {
+describe.skipIf(model === null)("a run", () => {
   const run = [
     "run",
     model ?? "",
