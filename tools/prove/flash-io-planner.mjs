@@ -20,7 +20,7 @@ async function everyByteOnce() {
 
 /** Rows of the bench, and its closing object. */
 async function benchPlanner() {
-  const env = { UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? "32" };
+  const env = { UV_THREADPOOL_SIZE: "32" };
   const { output } = await run(process.execPath, ["bench/planner.mjs", "--json"], { cwd: FOLDER, env });
   process.stderr.write(output.replace(/^\{.*\}$/m, ""));
   const line = output.split("\n").findLast((candidate) => candidate.startsWith("{"));

@@ -62,10 +62,12 @@ async function device(argument: string | undefined, flags: DeviceFlags): Promise
 async function measure(path: string, flags: DeviceFlags): Promise<DeviceProfile> {
   const stop = new AbortController();
   const onSignal = (): void => {
+    // Leaving through exit removes the file, also when someone does not want to wait.
+    if (stop.signal.aborted) process.exit(130);
     process.exitCode = 130;
     stop.abort();
   };
-  for (const signal of STOP_SIGNALS) process.once(signal, onSignal);
+  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   const progress = createProgress();
   try {
     const profile = await measureDevice(path, {
@@ -81,7 +83,8 @@ async function measure(path: string, flags: DeviceFlags): Promise<DeviceProfile>
     return profile;
   } finally {
     progress.end();
-    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    // After an interrupt they stay: another one must not end the process in another way now.
+    if (!stop.signal.aborted) for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
   }
 }
 
