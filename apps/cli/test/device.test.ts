@@ -1,4 +1,5 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type DeviceProfile, parseDeviceProfile } from "@flashlm/contracts";
 import { afterAll, describe, expect, test } from "vitest";
@@ -14,7 +15,7 @@ afterAll(folder.dispose);
 
 const quick = ["device", disk, "--backend", "node", "--seconds", "1", "--file-mib", "16"];
 
-describe.sequential("flashlm device", () => {
+describe("flashlm device", () => {
   test("before anything was measured, --saved says what to do", async () => {
     const { code, stderr } = await flashlm(home, ["device", disk, "--saved"]);
     expect(code).toBe(1);
@@ -56,17 +57,30 @@ describe.sequential("flashlm device", () => {
   });
 
   test("an interrupt ends it with 130 and removes its file", async () => {
-    const running = flashlm(
-      home,
-      ["device", disk, "--seconds", "30", "--file-mib", "16"],
-      undefined,
-      (child) => {
-        setTimeout(() => child.kill("SIGINT"), 1500);
-      },
-    );
-    const { code, stdout, stderr } = await running;
+    let child: ChildProcess | undefined;
+    // Its file appears after it has begun to listen for interrupts.
+    const watcher = watch(disk).once("change", () => child?.kill("SIGINT"));
+    const args = ["device", disk, "--seconds", "30", "--file-mib", "16"];
+    const { code, stdout, stderr } = await flashlm(home, args, undefined, (started) => {
+      child = started;
+    });
+    watcher.close();
     expect({ code, stdout }).toEqual({ code: 130, stdout: "" });
     expect(stderr).toContain("[FLASH_ABORTED]");
+    expect(readdirSync(disk)).toEqual([]);
+  });
+
+  test("an impatient second interrupt removes its file too", async () => {
+    let child: ChildProcess | undefined;
+    let sentCount = 0;
+    const watcher = watch(disk).on("change", () => {
+      if (sentCount++ < 2) child?.kill("SIGTERM");
+    });
+    const { code } = await flashlm(home, ["device", disk, "--file-mib", "256"], undefined, (started) => {
+      child = started;
+    });
+    watcher.close();
+    expect(code).toBe(130);
     expect(readdirSync(disk)).toEqual([]);
   });
 

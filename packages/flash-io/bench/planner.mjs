@@ -37,7 +37,9 @@ async function writeLayer(path) {
 
 function quantile(values, share) {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.round(share * (sorted.length - 1))];
+  const at = share * (sorted.length - 1);
+  const lower = sorted[Math.floor(at)];
+  return lower + (at % 1) * (sorted[Math.ceil(at)] - lower);
 }
 
 /** Records in ascending order, each with the same chance. */

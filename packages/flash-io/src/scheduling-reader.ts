@@ -42,7 +42,7 @@ export interface ScheduleStats {
   readonly cancelledCount: number;
 }
 
-/** A {@link FlashReader} whose speculative reads give way to demand and end with their epoch. */
+/** A `FlashReader` whose speculative reads give way to demand and end with their epoch. */
 export interface SchedulingReader extends FlashReader {
   submit(batch: ReadBatch, options?: ScheduledSubmitOptions): PendingReads;
   /**

@@ -20,6 +20,8 @@ interface DeviceFlags {
   readonly json?: boolean;
 }
 
+/** Backends that profiles are saved under, best first. */
+const BACKENDS = ["io_uring", "pread", "node"] as const;
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Registers `flashlm device`. */
@@ -60,10 +62,12 @@ async function device(argument: string | undefined, flags: DeviceFlags): Promise
 async function measure(path: string, flags: DeviceFlags): Promise<DeviceProfile> {
   const stop = new AbortController();
   const onSignal = (): void => {
+    // Leaving through exit removes the file, also when someone does not want to wait.
+    if (stop.signal.aborted) process.exit(130);
     process.exitCode = 130;
     stop.abort();
   };
-  for (const signal of STOP_SIGNALS) process.once(signal, onSignal);
+  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   const progress = createProgress();
   try {
     const profile = await measureDevice(path, {
@@ -79,7 +83,8 @@ async function measure(path: string, flags: DeviceFlags): Promise<DeviceProfile>
     return profile;
   } finally {
     progress.end();
-    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    // After an interrupt they stay: another one must not end the process in another way now.
+    if (!stop.signal.aborted) for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
   }
 }
 
@@ -89,16 +94,18 @@ function labelOf({ phase, cell }: MeasureProgress): string {
   return `measuring random reads of ${cell.chunkBytes / 1024} KiB, ${cell.depth} in flight`;
 }
 
+/** What was saved through the backend asked for; auto takes the best that was measured. */
 function savedProfile(path: string, flags: DeviceFlags): DeviceProfile {
-  // Which backend auto stands for is known once a file is open; node reads anywhere.
-  const backend = flags.backend === "auto" ? "node" : flags.backend;
-  const profile = loadDeviceProfile(path, backend);
-  if (profile !== null) return profile;
+  const backends = flags.backend === "auto" ? BACKENDS : [flags.backend];
+  for (const backend of backends) {
+    const profile = loadDeviceProfile(path, backend);
+    if (profile !== null) return profile;
+  }
   const { deviceId, source } = identifyDevice(path);
   throw new FlashlmError(
     "FLASH_MEASURE",
-    `Expected a saved profile of ${source || deviceId} through ${backend} but there is none. Measure with: flashlm device ${path}`,
-    { path, backend, deviceId },
+    `Expected a saved profile of ${source || deviceId} through ${backends.join(" or ")} but there is none. Measure with: flashlm device ${path}`,
+    { path, backends, deviceId },
   );
 }
 

@@ -38,6 +38,7 @@ export interface MeasureOptions {
   readonly chunkBytes?: readonly number[];
   /** Numbers of reads in flight, ascending. Default 1 to 128. */
   readonly depths?: readonly number[];
+  /** Told after each piece of the work, on the calling thread. What it throws ends the measurement. */
   readonly onProgress?: (progress: MeasureProgress) => void;
   /** Stops the measurement, which then throws FLASH_ABORTED. Looked at between batches. */
   readonly signal?: AbortSignal;
