@@ -1,9 +1,4 @@
-import {
-  FlashlmError,
-  type FlashReader,
-  type KernelSet,
-  type NeuronCache,
-} from "@flashlm/contracts";
+import { FlashlmError, type FlashReader, type KernelSet, type NeuronCache } from "@flashlm/contracts";
 import { largestBytes, layerBlock, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
 import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
