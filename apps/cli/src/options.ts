@@ -1,6 +1,7 @@
 import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
-import { READER_BACKENDS, type ReaderBackend } from "@flashlm/flash-io";
+import { CACHE_CHOICES } from "@flashlm/window-cache";
 import { type Command, Option } from "commander";
+import { READERS, type ReaderChoice } from "./readers.js";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
 export interface EngineFlags {
@@ -8,11 +9,14 @@ export interface EngineFlags {
   readonly context?: number;
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
-  readonly kernels: "auto" | "wasm" | "reference";
-  readonly reader: ReaderBackend;
+  readonly kernels: "auto" | "native" | "wasm" | "reference";
+  readonly reader: ReaderChoice;
   readonly kvCache: "auto" | CacheDtype;
   readonly dots: DotPrecision;
-  readonly cache: "auto" | "compact" | "slot-map";
+  /** As `parseCache` reads it. */
+  readonly cache: string;
+  /** File that `run` records the wanted neurons of each token into. */
+  readonly trace?: string;
   readonly threads?: number;
   readonly promptChunk?: number;
   readonly cacheWindow?: number;
@@ -69,13 +73,11 @@ export function withEngineFlags(command: Command): Command {
     .option("--sparsity <which>", "dense | oracle | shadow:KEPT | gate:KEPT", "dense")
     .addOption(
       new Option("--kernels <target>", "compute target")
-        .choices(["auto", "wasm", "reference"])
+        .choices(["auto", "native", "wasm", "reference"])
         .default("auto"),
     )
-    .addOption(new Option("--reader <reader>", "how flash is read").choices(READER_BACKENDS).default("auto"))
-    .addOption(
-      new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
-    )
+    .addOption(new Option("--reader <reader>", "how flash is read").choices(READERS).default("auto"))
+    .option("--cache <cache>", `which neurons stay cached: ${CACHE_CHOICES}`, "auto")
     .addOption(
       new Option(
         "--kv-cache <dtype>",

@@ -68,6 +68,7 @@ export const oraclePredictor: PredictorPart = {
   lossless: true,
   dense: false,
   tensorNames: oracleTensorNames,
+  expectedShare: (manifest, layerIndex) => manifest.calibration?.activeShareByLayer[layerIndex] ?? null,
   scratchBytes: scoreBytes,
   create(context: PredictorContext): SparsityPredictor {
     const [gateName, secondName] = oracleTensorNames(context.manifest);

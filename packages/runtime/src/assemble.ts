@@ -1,4 +1,10 @@
-import { FlashlmError, type FlashReader, type KernelSet, type NeuronCache } from "@flashlm/contracts";
+import {
+  FlashlmError,
+  type FlashReader,
+  type KernelSet,
+  type NeuronCache,
+  type ReadPlanner,
+} from "@flashlm/contracts";
 import { largestBytes, layerBlock, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
 import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
@@ -57,6 +63,12 @@ export async function assembleEngine(
   }
 }
 
+function createPlanner(parts: EngineParts, reader: FlashReader): ReadPlanner {
+  const { alignmentBytes } = reader.capabilities;
+  const choice = { alignmentBytes, gapBytesMax: GAP_BYTES_MAX, readBytesMax: READ_BYTES_MAX };
+  return parts.createPlanner(choice, reader);
+}
+
 function createRecords(
   parts: EngineParts,
   options: EngineOptions,
@@ -64,14 +76,17 @@ function createRecords(
   reader: FlashReader,
   kernels: KernelSet,
   state: RunState,
-): { cache: NeuronCache; records: RecordStream } {
+): { cache: NeuronCache; records: RecordStream; planner: ReadPlanner } {
   const { bundle } = parts;
   const cache = parts.cache.create({
     unit: "neuron",
     layers: bundle.manifest.layers.map((layer, layerIndex) => {
       const slotCount = plan.slotCountByLayer[layerIndex]!;
-      // Dense runs use every neuron for every token, where any recency rule has a hit rate of zero: they keep the first ones for good.
-      return { unitCount: layer.neuronCount, slotCount, pinnedCount: parts.predictor.dense ? slotCount : 0 };
+      return {
+        unitCount: layer.neuronCount,
+        slotCount,
+        pinnedCount: plan.pinnedCountByLayer[layerIndex]!,
+      };
     }),
     windowTokens: options.windowTokens ?? WINDOW_TOKENS,
     moveRecord: (layerIndex, from, to) => moveRecord(layerIndex, from, to),
@@ -88,11 +103,7 @@ function createRecords(
     const base = slotBase[layerIndex]!.offsetBytes;
     bytes.copyWithin(base + to * strideBytes, base + from * strideBytes, base + (from + 1) * strideBytes);
   };
-  const planner = parts.createPlanner({
-    alignmentBytes: reader.capabilities.alignmentBytes,
-    gapBytesMax: GAP_BYTES_MAX,
-    readBytesMax: READ_BYTES_MAX,
-  });
+  const planner = createPlanner(parts, reader);
   const flights = Array.from({ length: FLIGHT_COUNT }, () => createFlight(bundle, plan, kernels, state));
   const records = new RecordStream({
     bundle,
@@ -103,10 +114,9 @@ function createRecords(
     flights,
     slotBase,
     flightBytes: plan.flightBytes,
-    gapBytesMax: GAP_BYTES_MAX,
     verify: options.verify ?? "first",
   });
-  return { cache, records };
+  return { cache, records, planner };
 }
 
 async function join(
@@ -122,7 +132,7 @@ async function join(
   if (arena) reader.attach(arena);
   const state = createRunState(bundle, plan, kernels);
   const residency = await loadBlocks(parts, plan, reader, kernels);
-  const { cache, records } = createRecords(parts, options, plan, reader, kernels, state);
+  const { cache, records, planner } = createRecords(parts, options, plan, reader, kernels, state);
   const predictor = parts.predictor.create({
     kernels,
     manifest: bundle.manifest,
@@ -168,7 +178,7 @@ async function join(
     reader,
     cache,
     reset,
-    mode: describeMode(parts, options, plan, reader, kernels),
+    mode: describeMode(parts, options, plan, reader, planner, kernels),
     loadReadBytes: reader.stats().readBytes,
     head: createHead(bundle, state, residency, kernels),
     close: async () => {
@@ -227,12 +237,14 @@ function describeMode(
   options: EngineOptions,
   plan: MemoryPlan,
   reader: FlashReader,
+  planner: ReadPlanner,
   kernels: KernelSet,
 ): Record<string, string> {
   const { manifest } = parts.bundle;
   const { backend, directIo, note } = reader.capabilities;
   const share = (flags: readonly boolean[]): string => `${flags.filter(Boolean).length}/${flags.length}`;
   const slots = plan.slotCountByLayer.reduce((total, count) => total + count, 0);
+  const pinned = plan.pinnedCountByLayer.reduce((total, count) => total + count, 0);
   const neurons = manifest.layers.reduce((total, layer) => total + layer.neuronCount, 0);
   const predictorFlags =
     plan.predictorBlockResident.length > 0
@@ -241,11 +253,13 @@ function describeMode(
   return {
     kernels: `${kernels.target} x${kernels.threadCount}`,
     reader: `${backend} ${directIo ? "direct" : "buffered"}${note ? ` (${note})` : ""}`,
+    planner: planner.basis,
     sparsity: `${parts.predictor.name} ${parts.predictor.lossless ? "lossless" : "lossy"}`,
     dtype: manifest.dtype + (manifest.lossy.length > 0 ? " requantised" : ""),
     cache: parts.cache.name,
     "attention resident": `${share(plan.layerBlockResident)} layers`,
     ...predictorFlags,
+    pinned: `${((100 * pinned) / Math.max(1, slots)).toFixed(0)}% of slots`,
     "neurons resident": `${((100 * slots) / neurons).toFixed(0)}%`,
     context: String(plan.contextLength),
     dots: options.precision ?? "f32",

@@ -39,12 +39,18 @@ export interface EngineParts {
   readonly bundle: BundleIndex;
   /** Opens the bundle's files, in order. The engine closes the reader. */
   openReader(paths: readonly string[]): Promise<FlashReader>;
-  /** Plans requests for a reader with that alignment: at most `gapBytesMax` read in vain between two records, at most `readBytesMax` at once. */
-  createPlanner(options: {
-    readonly alignmentBytes: number;
-    readonly gapBytesMax: number;
-    readonly readBytesMax: number;
-  }): ReadPlanner;
+  /**
+   * Plans requests for a reader with that alignment. `gapBytesMax` (read in vain between two records) and `readBytesMax` (at once) suit a
+   * device of which nothing is known; who knows `reader`'s device may choose others.
+   */
+  createPlanner(
+    options: {
+      readonly alignmentBytes: number;
+      readonly gapBytesMax: number;
+      readonly readBytesMax: number;
+    },
+    reader: FlashReader,
+  ): ReadPlanner;
   /** Makes the kernels with their arena; called once. The engine closes them. @throws KERNEL_*. */
   createKernels(options: KernelSetOptions): Promise<KernelSet>;
   /** Bytes a kernel set needs beyond what is allocated in it. */
@@ -67,6 +73,8 @@ export interface EngineOptions {
   readonly promptChunkTokens?: number;
   /** Tokens whose neurons stay cached (paper section 3.1; the paper uses 4 to 5). */
   readonly windowTokens?: number;
+  /** Share of each layer's slots that its first (hottest) neurons keep for good; null or absent chooses. Does not change answers. */
+  readonly pinnedShare?: number | null;
   /** What keys and values are kept in; the default is f32 for bundles of f32, otherwise f16. */
   readonly cacheDtype?: CacheDtype;
   /** Arithmetic of dot products with quantised weights; the default is f32, "q8" rounds activations to int8 and is faster. */
@@ -99,6 +107,7 @@ export function planEngine(
     contextNeeded: options.contextNeeded ?? 0,
     promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
     kernelOverheadBytes: parts.kernelOverheadBytes,
+    pinnedShare: options.pinnedShare ?? null,
     cacheDtype: options.cacheDtype ?? null,
   });
 }

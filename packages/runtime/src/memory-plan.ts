@@ -9,6 +9,7 @@ import {
 } from "@flashlm/contracts";
 import { type BlockExtent, layerBlock, pinnedTensors, predictorBlock } from "./blocks.js";
 import { createMemoryBudget } from "./memory-budget.js";
+import { pinnedCounts } from "./pinned-counts.js";
 import { hasOutputNorms } from "./run-state.js";
 
 /** Page and direct-I/O alignment of everything large. */
@@ -44,6 +45,8 @@ export interface PlanRequest {
   readonly contextNeeded: number;
   readonly promptChunkTokens: number;
   readonly kernelOverheadBytes: number;
+  /** Share of the slots whose neurons stay for good; null chooses (see `pinnedCounts`). */
+  readonly pinnedShare?: number | null;
   /** Asked for; null is f32 for bundles of f32, otherwise f16. */
   readonly cacheDtype: CacheDtype | null;
 }
@@ -62,6 +65,8 @@ export interface MemoryPlan {
   readonly blockBufferBytes: number;
   readonly flightBytes: number;
   readonly slotCountByLayer: readonly number[];
+  /** Slots of each layer that belong for good to its first neurons. */
+  readonly pinnedCountByLayer: readonly number[];
   readonly rows: readonly { readonly owner: string; readonly plannedBytes: number }[];
   readonly totalBytes: number;
 }
@@ -284,6 +289,12 @@ export function planMemory(request: PlanRequest): MemoryPlan {
     blockBufferBytes: streamsBlocks ? blockBufferBytes : 0,
     flightBytes,
     slotCountByLayer,
+    pinnedCountByLayer: pinnedCounts(
+      manifest,
+      request.predictor,
+      slotCountByLayer,
+      request.pinnedShare ?? null,
+    ),
     rows,
     totalBytes: budgetBytes - budget.freeBytes(),
   };

@@ -20,6 +20,8 @@ import { RecordVerifier } from "./record-verifier.js";
 
 /** Index of `neurons.safetensors` among the reader's files. */
 const NEURON_FILE_INDEX = 1;
+/** Gaps up to this are taken for read along while a chunk is collected; longer ones may be, where the device favours it. */
+const LIKELY_GAP_BYTES = 16 * 1024;
 
 /** A layer whose records have been asked for; its chunks are submitted as flights become free. */
 interface LayerLoad {
@@ -41,8 +43,6 @@ export interface RecordStreamParts {
   readonly flightBytes: number;
   /** Memory of slot 0 of each layer. */
   readonly slotBase: readonly MemoryHandle[];
-  /** Merge distance of the planner, to bound what a chunk needs of the staging. */
-  readonly gapBytesMax: number;
   readonly verify: "first" | "always" | "never";
 }
 
@@ -150,9 +150,10 @@ export class RecordStream {
     for (const load of this.#loads.splice(0)) load.lease.release({ loaded: false });
   }
 
-  /** Positions from `nextPosition` on whose misses surely fit the staging; fills the wanted reads on the way. */
+  /** Positions from `nextPosition` on whose misses should fit the staging; fills the wanted reads on the way. */
   #collect(load: LayerLoad, flight: Flight): number {
-    const { bundle, flightBytes, gapBytesMax, planner, slotBase } = this.#parts;
+    const { bundle, flightBytes, planner, slotBase } = this.#parts;
+    const gapBytesMax = Math.min(planner.gapBytesMax, LIKELY_GAP_BYTES);
     const { strideBytes } = bundle.manifest.record;
     const layerOffset = bundle.manifest.layers[load.layerIndex]!.offsetBytes;
     const { lease } = load;
@@ -198,13 +199,33 @@ export class RecordStream {
     flight.wantedTarget[index] = target;
   }
 
+  /** Collects a chunk and plans its reads. What these take of the staging is known only then: too large a chunk gives its last misses back. */
+  #planChunk(load: LayerLoad, flight: Flight): number {
+    const { flightBytes, planner, reader } = this.#parts;
+    const fileBytes = reader.files[NEURON_FILE_INDEX]!.sizeBytes;
+    let end = this.#collect(load, flight);
+    planner.plan(this.#wanted, fileBytes, flight.plan);
+    while (flight.plan.stagingBytes > flightBytes && this.#wanted.count > 1) {
+      const kept = Math.max(
+        1,
+        Math.floor((this.#wanted.count * flightBytes) / (1.1 * flight.plan.stagingBytes)),
+      );
+      end = load.nextPosition + flight.wantedPosition[kept]!;
+      for (let extent = kept; extent < this.#wanted.count; extent++)
+        load.nextMiss -= flight.wantedRecords[extent]!;
+      this.#wanted.count = kept;
+      planner.plan(this.#wanted, fileBytes, flight.plan);
+    }
+    return end;
+  }
+
   #submitChunk(load: LayerLoad): void {
-    const { bundle, reader, planner, slotBase } = this.#parts;
+    const { bundle, slotBase } = this.#parts;
     const { strideBytes } = bundle.manifest.record;
     const flight = this.#free.pop()!;
     const begin = load.nextPosition;
     const firstMiss = load.nextMiss;
-    const end = this.#collect(load, flight);
+    const end = this.#planChunk(load, flight);
     const missCount = load.nextMiss - firstMiss;
     flight.layerIndex = load.layerIndex;
     flight.count = end - begin;
@@ -227,7 +248,6 @@ export class RecordStream {
     flight.hitCount = hitCount;
     load.nextPosition = end;
     if (this.#wanted.count > 0) {
-      planner.plan(this.#wanted, reader.files[NEURON_FILE_INDEX]!.sizeBytes, flight.plan);
       this.#submitPlan(flight);
       this.recordsRead += missCount;
     }
