@@ -80,7 +80,7 @@ describe.sequential("flashlm device", () => {
 });
 
 const model = fixture("families/llama");
-describe.sequential.skipIf(model === null)("a run", () => {
+describe.skipIf(model === null)("a run", { sequential: true }, () => {
   const run = [
     "run",
     model ?? "",

@@ -10,7 +10,10 @@ type Add = (name: string, ...shape: number[]) => void;
 
 const SEQUENTIAL_NORMS: readonly LayerNormName[] = ["attention_norm", "ffn_norm"];
 
-function addGlobals(model: ModelConfig, add: Add): void {
+/** What of a model its tensors follow from. */
+type Shape = Omit<ModelConfig, "architecture" | "tokens">;
+
+function addGlobals(model: Shape, add: Add): void {
   const { embedding, hiddenSize, vocabularySize } = model;
   const width = embedding?.width ?? hiddenSize;
   add("embedding.weight", vocabularySize, width);
@@ -24,7 +27,7 @@ function addGlobals(model: ModelConfig, add: Add): void {
   if (hasNormBias(model.norm)) add("final_norm.bias", hiddenSize);
 }
 
-function addNorms({ hiddenSize, norm }: ModelConfig, part: "attention" | "ffn", add: Add): void {
+function addNorms({ hiddenSize, norm }: Shape, part: "attention" | "ffn", add: Add): void {
   for (const name of norm.perLayer ?? SEQUENTIAL_NORMS) {
     if (!name.startsWith(part)) continue;
     add(`${name}.weight`, hiddenSize);
@@ -32,7 +35,7 @@ function addNorms({ hiddenSize, norm }: ModelConfig, part: "attention" | "ffn", 
   }
 }
 
-function addAttention({ attention, hiddenSize, norm }: ModelConfig, add: Add): void {
+function addAttention({ attention, hiddenSize, norm }: Shape, add: Add): void {
   const rows = {
     query: attention.headCount * attention.headDim,
     key: attention.keyValueHeadCount * attention.headDim,
@@ -51,7 +54,7 @@ function addAttention({ attention, hiddenSize, norm }: ModelConfig, add: Add): v
   }
 }
 
-function addFfn({ ffn, hiddenSize }: ModelConfig, add: Add): void {
+function addFfn({ ffn, hiddenSize }: Shape, add: Add): void {
   const parts = ffn.kind === "gated" ? ["gate", "up"] : ["up"];
   for (const part of parts) add(`ffn.${part}.weight`, ffn.neuronCount, hiddenSize);
   add("ffn.down.weight", hiddenSize, ffn.neuronCount);
@@ -61,7 +64,7 @@ function addFfn({ ffn, hiddenSize }: ModelConfig, add: Add): void {
 }
 
 /** All tensors that a model needs, in order. */
-export function wantedTensors(model: ModelConfig): WantedTensor[] {
+export function wantedTensors(model: Shape): WantedTensor[] {
   const wanted: WantedTensor[] = [];
   addGlobals(model, (name, ...shape) => wanted.push({ name, shape }));
   for (let layer = 0; layer < model.layerCount; layer++) {
