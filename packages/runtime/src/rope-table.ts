@@ -1,6 +1,7 @@
 import type { ModelConfig, RopeScaling } from "@flashlm/contracts";
 
-type Rope = Pick<ModelConfig["rope"], "theta" | "rotaryDim" | "scaling" | "contextFactors">;
+/** What rotary positions of a layer are computed from. */
+export type RopeConfig = Pick<ModelConfig["rope"], "theta" | "rotaryDim" | "scaling" | "contextFactors">;
 
 const { fround } = Math;
 
@@ -21,7 +22,7 @@ function stretchLong(frequency: number, scaling: RopeScaling & { kind: "llama3" 
 }
 
 /** Share of the stretched frequency by pair: none for fast pairs, all for slow ones, a ramp between (YaRN, arXiv 2309.00071). */
-function yarnRamp(rope: Rope, scaling: RopeScaling & { kind: "yarn" }): (pair: number) => number {
+function yarnRamp(rope: RopeConfig, scaling: RopeScaling & { kind: "yarn" }): (pair: number) => number {
   const pairAtTurns = (turns: number): number =>
     (rope.rotaryDim * Math.log(scaling.originalContextLength / (turns * 2 * Math.PI))) /
     (2 * Math.log(rope.theta));
@@ -34,7 +35,10 @@ function yarnRamp(rope: Rope, scaling: RopeScaling & { kind: "yarn" }): (pair: n
 }
 
 /** Inverse frequencies for a sequence of at most `tokenCount`, and the factor on cosines and sines. */
-function scaledFrequencies(rope: Rope, tokenCount: number): { frequencies: Float64Array; magnitude: number } {
+function scaledFrequencies(
+  rope: RopeConfig,
+  tokenCount: number,
+): { frequencies: Float64Array; magnitude: number } {
   const { scaling, rotaryDim } = rope;
   const periods = plainPeriods(rope.theta, rotaryDim);
   const plain = periods.map((period) => fround(1 / period));
@@ -74,12 +78,12 @@ function scaledFrequencies(rope: Rope, tokenCount: number): { frequencies: Float
 
 /** The table that the `rope` op reads: per position its cosines, then its sines. */
 export class RopeTable {
-  readonly #rope: Rope;
+  readonly #rope: RopeConfig;
   readonly #table: Float32Array;
   #fitted: Float64Array | null = null;
 
   /** @param table - Float32Array `[contextLength, rotaryDim]`, borrowed for good; written by {@link fit}. */
-  constructor(rope: Rope, table: Float32Array) {
+  constructor(rope: RopeConfig, table: Float32Array) {
     this.#rope = rope;
     this.#table = table;
   }
