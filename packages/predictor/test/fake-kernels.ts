@@ -42,7 +42,7 @@ export function dot(matrix: Float32Array, row: number, vector: Float32Array): nu
   return sum;
 }
 
-/** A kernel set that knows `neuronScores` on f32 weights, in float64. */
+/** A kernel set that knows `neuronScores` and `matmul` on f32 weights, in float64. */
 export class FakeKernels implements KernelSet {
   readonly contractVersion = 1 as const;
   readonly target = "fake";
@@ -75,10 +75,25 @@ export class FakeKernels implements KernelSet {
   }
 
   run(program: object): void {
-    for (const op of this.#programs.get(program)!) this.#score(op as ScoreOp);
+    for (const op of this.#programs.get(program)!)
+      if (op.op === "matmul") this.#multiply(op);
+      else this.#score(op as ScoreOp);
   }
 
   async close(): Promise<void> {}
+
+  #multiply(op: Extract<KernelOp, { op: "matmul" }>): void {
+    const tokenCount = this.memory.words(op.tokenCount, 1)[0]!;
+    const { rowCount, columnCount } = op.weight;
+    const weight = this.memory.floats(op.weight.base as MemoryHandle, rowCount * columnCount);
+    const bias = op.bias && this.memory.floats(op.bias as MemoryHandle, rowCount);
+    const target = this.memory.floats(op.target, tokenCount * rowCount);
+    for (let token = 0; token < tokenCount; token++) {
+      const source = this.memory.floats(op.source, (token + 1) * columnCount).subarray(token * columnCount);
+      for (let row = 0; row < rowCount; row++)
+        target[token * rowCount + row] = dot(weight, row, source) + (bias?.[row] ?? 0);
+    }
+  }
 
   #score(op: ScoreOp): void {
     const tokenCount = this.memory.words(op.tokenCount, 1)[0]!;
@@ -117,7 +132,7 @@ const ALL_TENSORS = [
 ] as const;
 
 function fakeTensor(name: string, neuronCount: number): BundleTensor {
-  const isVector = name.endsWith("down_norm");
+  const isVector = name.endsWith("down_norm") || name.endsWith("bias");
   return {
     name,
     dtype: "f32",

@@ -104,9 +104,25 @@ describe("oracle", () => {
     const without = faultOf(() => oraclePredictor.create(fakeContext({ tensorNames: [] })));
     expect(without).toMatch(/^PREDICTOR_NOT_AVAILABLE .*layers\.0\.exact\.gate\.weight.*dense/);
     expect(faultOf(() => oraclePredictor.tensorNames(fakeManifest({ tensorNames: [] })))).toBe(without);
-    expect(faultOf(() => oraclePredictor.create(fakeContext({ ffn: { bias: true } })))).toMatch(
-      /NOT_AVAILABLE.*biases/,
-    );
+    const twice = fakeContext({ ffn: { bias: true, upActivation: "relu" } });
+    expect(faultOf(() => oraclePredictor.create(twice))).toMatch(/NOT_AVAILABLE.*biases/);
+  });
+
+  it.each([
+    ["plain", "up", 0],
+    ["gated", "gate", 0.5],
+  ] as const)("counts the biases of a %s FFN", (kind, part, threshold) => {
+    const context = fakeContext({
+      ffn: { kind, bias: true, activation: { name: "relu", threshold } },
+      tensorNames: [`exact.${part}.weight`, `exact.${part}.bias`],
+    });
+    expectMasks(context, oraclePredictor, (layerIndex, row) => {
+      const weight = context.values(`layers.${layerIndex}.exact.${part}.weight`);
+      const bias = context.values(`layers.${layerIndex}.exact.${part}.bias`);
+      return Array.from({ length: NEURON_COUNTS[layerIndex]! }, (_, neuron) =>
+        Math.fround(dot(weight, neuron, row) + bias[neuron]!) > threshold ? 1 : 0,
+      );
+    });
   });
 
   it("keeps a neuron whose activation is not a number", () => {

@@ -13,7 +13,7 @@ export { findFamily, MODEL_FAMILIES } from "./families/registry.js";
 export type { Flight } from "./flight.js";
 export { createMemoryBudget } from "./memory-budget.js";
 export { keyValueBytesPerToken, type MemoryPlan, type PlanRequest, planMemory } from "./memory-plan.js";
-export { RopeTable } from "./rope-table.js";
+export { type RopeConfig, RopeTable } from "./rope-table.js";
 export type { RunState } from "./run-state.js";
 export { createSampler, createStopMatcher, type Sampler, type StopMatcher } from "./sampling/index.js";
 export {

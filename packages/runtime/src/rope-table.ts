@@ -1,11 +1,14 @@
 import type { ModelConfig, RopeScaling } from "@flashlm/contracts";
 
-type Rope = Pick<ModelConfig["rope"], "theta" | "rotaryDim" | "scaling" | "contextFactors">;
+/** What rotary positions of a layer are computed from. */
+export type RopeConfig = Pick<ModelConfig["rope"], "theta" | "rotaryDim" | "scaling" | "contextFactors">;
 
-/** Inverse frequency of each rotary pair without scaling, `[rotaryDim / 2]`; rounded to f32 where the reference implementation rounds. */
-function plainFrequencies(theta: number, rotaryDim: number): Float64Array {
+const { fround } = Math;
+
+/** Radians per position, inverted, of each rotary pair without scaling, `[rotaryDim / 2]`; rounded to f32 where the reference implementation rounds. */
+function plainPeriods(theta: number, rotaryDim: number): Float64Array {
   return Float64Array.from({ length: rotaryDim / 2 }, (_, pair) =>
-    Math.fround(1 / Math.fround(theta ** Math.fround((2 * pair) / rotaryDim))),
+    fround(theta ** fround((2 * pair) / rotaryDim)),
   );
 }
 
@@ -19,7 +22,7 @@ function stretchLong(frequency: number, scaling: RopeScaling & { kind: "llama3" 
 }
 
 /** Share of the stretched frequency by pair: none for fast pairs, all for slow ones, a ramp between (YaRN, arXiv 2309.00071). */
-function yarnRamp(rope: Rope, scaling: RopeScaling & { kind: "yarn" }): (pair: number) => number {
+function yarnRamp(rope: RopeConfig, scaling: RopeScaling & { kind: "yarn" }): (pair: number) => number {
   const pairAtTurns = (turns: number): number =>
     (rope.rotaryDim * Math.log(scaling.originalContextLength / (turns * 2 * Math.PI))) /
     (2 * Math.log(rope.theta));
@@ -32,9 +35,13 @@ function yarnRamp(rope: Rope, scaling: RopeScaling & { kind: "yarn" }): (pair: n
 }
 
 /** Inverse frequencies for a sequence of at most `tokenCount`, and the factor on cosines and sines. */
-function scaledFrequencies(rope: Rope, tokenCount: number): { frequencies: Float64Array; magnitude: number } {
+function scaledFrequencies(
+  rope: RopeConfig,
+  tokenCount: number,
+): { frequencies: Float64Array; magnitude: number } {
   const { scaling, rotaryDim } = rope;
-  const plain = plainFrequencies(rope.theta, rotaryDim);
+  const periods = plainPeriods(rope.theta, rotaryDim);
+  const plain = periods.map((period) => fround(1 / period));
   switch (scaling.kind) {
     case "none":
       return { frequencies: plain, magnitude: 1 };
@@ -47,7 +54,7 @@ function scaledFrequencies(rope: Rope, tokenCount: number): { frequencies: Float
       return {
         frequencies: plain.map((value, pair) => {
           const share = ramp(pair);
-          return (value / scaling.factor) * share + value * (1 - share);
+          return fround(1 / fround(scaling.factor * periods[pair]!)) * share + value * (1 - share);
         }),
         magnitude: scaling.attentionFactor,
       };
@@ -56,13 +63,13 @@ function scaledFrequencies(rope: Rope, tokenCount: number): { frequencies: Float
       const length = Math.max(tokenCount, scaling.originalContextLength);
       const stretch = (scaling.factor * length) / scaling.originalContextLength - (scaling.factor - 1);
       const theta = rope.theta * stretch ** (rotaryDim / (rotaryDim - 2));
-      return { frequencies: plainFrequencies(theta, rotaryDim), magnitude: 1 };
+      return { frequencies: plainPeriods(theta, rotaryDim).map((period) => 1 / period), magnitude: 1 };
     }
     case "longrope": {
       const isLong = tokenCount > scaling.originalContextLength;
       const factors = isLong ? scaling.longFactors : scaling.shortFactors;
       return {
-        frequencies: plain.map((value, pair) => value / factors[pair]!),
+        frequencies: periods.map((period, pair) => 1 / fround(fround(factors[pair]!) * period)),
         magnitude: scaling.attentionFactor,
       };
     }
@@ -71,12 +78,12 @@ function scaledFrequencies(rope: Rope, tokenCount: number): { frequencies: Float
 
 /** The table that the `rope` op reads: per position its cosines, then its sines. */
 export class RopeTable {
-  readonly #rope: Rope;
+  readonly #rope: RopeConfig;
   readonly #table: Float32Array;
   #fitted: Float64Array | null = null;
 
   /** @param table - Float32Array `[contextLength, rotaryDim]`, borrowed for good; written by {@link fit}. */
-  constructor(rope: Rope, table: Float32Array) {
+  constructor(rope: RopeConfig, table: Float32Array) {
     this.#rope = rope;
     this.#table = table;
   }
@@ -94,7 +101,7 @@ export class RopeTable {
     for (let row = 0, position = 0; row < table.length; row += rotaryDim, position++) {
       for (let pair = 0; pair < pairCount; pair++) {
         // The angle is rounded to f32 as the reference implementation does, so that long contexts agree with it.
-        const angle = Math.fround(position * Math.fround(frequencies[pair]!));
+        const angle = fround(position * fround(frequencies[pair]!));
         table[row + pair] = Math.cos(angle) * magnitude;
         table[row + pairCount + pair] = Math.sin(angle) * magnitude;
       }

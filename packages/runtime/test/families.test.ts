@@ -1,3 +1,4 @@
+import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import type { BundleIndex } from "@flashlm/contracts";
 import { loadKernels } from "@flashlm/kernels";
@@ -16,7 +17,7 @@ import { postNormLogits } from "./support/post-norm-oracle.js";
 /** f32 sums in another order than the reference's, by the largest logit: 1e-4 where that is 10. */
 const LOGIT_TOLERANCE = 1e-5;
 const TOLERANCE_MIN = 1e-4;
-/** The reference's own f32 sums are 1.9e-3 from float64 here, and 1e-4 in no reading of it: ours are compared with float64 instead. */
+/** The reference's own f32 logits are up to 1.9e-3 from those in float64 here; ours have to be closer. */
 const ILL_CONDITIONED = "opt-post-norm";
 const ILL_CONDITIONED_TOLERANCE = 1e-3;
 
@@ -50,8 +51,9 @@ const SPARSE = [
   "arcee",
 ];
 
-/** By default everything on WASM and a part on the others, which share its engine; a proof point asks for all of it. */
-const isThorough = process.env.FLASHLM_THOROUGH === "1";
+/** A proof point names a file for the differences, and then everything runs; by default the other targets than WASM take a part. */
+const figuresPath = process.env.FLASHLM_FIGURES;
+const isThorough = figuresPath !== undefined;
 const native = await loadKernels({ target: "native", memoryBytes: 1 << 20, threadCount: 1 }).then(
   (kernels) => kernels.close().then(() => true),
   () => false,
@@ -80,13 +82,12 @@ function expectClose(
   logits: Float32Array,
   reference: Float32Array,
 ): void {
+  if (figuresPath) {
+    const figure = { family, difference: largestDifference(logits, reference) };
+    appendFileSync(figuresPath, `${JSON.stringify(figure)}\n`);
+  }
   if (family === ILL_CONDITIONED) {
-    const exact = postNormLogits(path, tokens);
-    const difference = largestDifference(logits, exact);
-    expect(difference).toBeLessThan(ILL_CONDITIONED_TOLERANCE);
-    expect(largestDifference(logits, reference)).toBeLessThan(
-      difference + largestDifference(reference, exact) + 1e-6,
-    );
+    expect(largestDifference(logits, postNormLogits(path, tokens))).toBeLessThan(ILL_CONDITIONED_TOLERANCE);
     return;
   }
   const largest = reference.reduce((most, value) => Math.max(most, Math.abs(value)), 0);

@@ -27,17 +27,24 @@ function addGlobals(model: Shape, add: Add): void {
   if (hasNormBias(model.norm)) add("final_norm.bias", hiddenSize);
 }
 
+function addNorms({ hiddenSize, norm }: Shape, part: "attention" | "ffn", add: Add): void {
+  for (const name of norm.perLayer ?? SEQUENTIAL_NORMS) {
+    if (!name.startsWith(part)) continue;
+    add(`${name}.weight`, hiddenSize);
+    if (hasNormBias(norm)) add(`${name}.bias`, hiddenSize);
+  }
+}
+
 function addAttention({ attention, hiddenSize, norm }: Shape, add: Add): void {
   const rows = {
     query: attention.headCount * attention.headDim,
     key: attention.keyValueHeadCount * attention.headDim,
     value: attention.keyValueHeadCount * attention.headDim,
   };
-  for (const [part, rowCount] of Object.entries(rows)) {
-    add(`attention.${part}.weight`, rowCount, hiddenSize);
-    if (attention.queryKeyValueBias) add(`attention.${part}.bias`, rowCount);
-  }
+  for (const [part, rowCount] of Object.entries(rows)) add(`attention.${part}.weight`, rowCount, hiddenSize);
   add("attention.output.weight", hiddenSize, rows.query);
+  if (attention.queryKeyValueBias)
+    for (const [part, rowCount] of Object.entries(rows)) add(`attention.${part}.bias`, rowCount);
   if (attention.outputBias) add("attention.output.bias", hiddenSize);
   if (attention.queryKeyNorm === undefined) return;
   for (const part of ["query", "key"] as const) {
@@ -62,11 +69,9 @@ export function wantedTensors(model: Shape): WantedTensor[] {
   addGlobals(model, (name, ...shape) => wanted.push({ name, shape }));
   for (let layer = 0; layer < model.layerCount; layer++) {
     const add: Add = (name, ...shape) => wanted.push({ name: `layers.${layer}.${name}`, shape });
-    for (const name of model.norm.perLayer ?? SEQUENTIAL_NORMS) {
-      add(`${name}.weight`, model.hiddenSize);
-      if (hasNormBias(model.norm)) add(`${name}.bias`, model.hiddenSize);
-    }
+    addNorms(model, "attention", add);
     addAttention(model, add);
+    addNorms(model, "ffn", add);
     addFfn(model, add);
   }
   return wanted;

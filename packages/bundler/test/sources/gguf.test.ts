@@ -103,20 +103,15 @@ describe.skipIf(!hasShared)("GGUF checkpoints", () => {
     expect(() => relu.readRows("embedding.weight", 0, 1, new Float32Array(576))).toThrowError(/closed/);
   });
 
-  it("opens every fixture or refuses its architecture by name", async () => {
+  it("opens every fixture", async () => {
+    const families = new Set<string>();
     for (const name of readdirSync(GGUF).filter((file) => file.endsWith(".gguf"))) {
-      const other = /^(qwen2|qwen3|arcee|nemotron)-/.exec(name);
-      if (other !== null) {
-        await expect(openCheckpoint(GGUF + name)).rejects.toMatchObject({
-          code: "CHECKPOINT_UNSUPPORTED",
-          details: { architecture: other[1] },
-        });
-        continue;
-      }
       const checkpoint = await openCheckpoint(GGUF + name);
       expect(checkpoint.format).toBe("gguf");
+      families.add(checkpoint.model.architecture);
       checkpoint.close();
     }
+    expect([...families].sort()).toEqual(["arcee", "llama", "nemotron", "qwen2", "qwen3"]);
   });
 
   it("names the missing file of a split model", async () => {

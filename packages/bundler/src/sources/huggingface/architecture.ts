@@ -74,11 +74,9 @@ export function decoderShape(values: ConfigValues, defaults: ShapeDefaults): Mod
   const hiddenSize = values.count("hidden_size", MODEL_LIMITS.hiddenSize);
   const headCount = values.count("num_attention_heads", MODEL_LIMITS.headCount);
   const headDim = values.count("head_dim", MODEL_LIMITS.headDim, defaults.headDim ?? hiddenSize / headCount);
-  const keyValueHeadCount = values.count(
-    "num_key_value_heads",
-    headCount,
-    defaults.keyValueHeadCount ?? headCount,
-  );
+  // null says as many as heads, whatever the architecture assumes.
+  const assumed = values.isNull("num_key_value_heads") ? undefined : defaults.keyValueHeadCount;
+  const keyValueHeadCount = values.count("num_key_value_heads", headCount, assumed ?? headCount);
   if (headCount % keyValueHeadCount !== 0)
     values.fail("num_key_value_heads", `a divisor of the ${headCount} heads`);
   const flag = (value: boolean | string | undefined): boolean =>

@@ -1,0 +1,40 @@
+import { join } from "node:path";
+import { FlashlmError } from "@flashlm/contracts";
+import { planEngine } from "@flashlm/runtime";
+import { afterAll, describe, expect, it } from "vitest";
+import { bundleInto, engineOf, greedy, partsOf } from "./support/engines.js";
+import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
+
+const CONTEXT = 160;
+
+/** The smallest budget that runs: what a plan for nothing says is missing. */
+function leastBytes(parts: Parameters<typeof planEngine>[0]): number {
+  try {
+    planEngine(parts, { memoryBytes: 1, contextLength: CONTEXT, threadCount: 1 });
+  } catch (error) {
+    if (FlashlmError.isInstance(error)) return 1 + Number(error.details["missingBytes"]);
+  }
+  throw new Error("a budget of one byte was accepted");
+}
+
+/** Families whose layers have something to do behind the FFN, or tables outside the layers. */
+for (const family of ["gemma2", "gemma3", "olmo2", "opt", "opt-post-norm", "falcon-rw", "phi"]) {
+  const path = fixture(`families/${family}`);
+  describe.skipIf(path === null)(`${family} in the least memory`, () => {
+    const folder = temporaryFolder();
+    afterAll(folder.dispose);
+    it("gives the reference's tokens while every layer is streamed", async () => {
+      const bundle = await bundleInto(path!, folder.path, "f32");
+      const { prompt, greedy: expected } = readJson<Expected>(join(path!, "expected.json"));
+      const memoryBytes = leastBytes(partsOf(bundle, {}));
+      const options = { memoryBytes, contextLength: CONTEXT, promptChunkTokens: 64 };
+      const engine = await engineOf(bundle, { options });
+      try {
+        expect(engine.mode["attention resident"]).toBe("0/3 layers");
+        expect(await greedy(engine, prompt, 128)).toEqual(expected);
+      } finally {
+        await engine.close();
+      }
+    });
+  });
+}
