@@ -2,6 +2,7 @@ export {
   createEngine,
   type EngineOptions,
   type EngineParts,
+  type KernelSize,
   PROMPT_CHUNK_TOKENS,
   planEngine,
   type TokenSampler,
