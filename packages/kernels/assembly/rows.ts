@@ -1,7 +1,8 @@
 // Groups of four rows times groups of up to four tokens: what matmul, FFN and scores have in common.
 import { dequantise } from "./convert";
 import { dot4 } from "./dot";
-import { DOTS_BYTES, DTYPE_F32, DTYPE_Q8_0, SCRATCH_BYTES, SCRATCH_START } from "./layout";
+import { dotHalves, scaleSource } from "./halves";
+import { DOTS_BYTES, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0, SCRATCH_BYTES, SCRATCH_START } from "./layout";
 import { roundedDots } from "./rounded";
 import { tile2x4 } from "./tile";
 
@@ -55,6 +56,8 @@ export function groupDots(
   const stride = <usize>count << 2;
   const x0 = x + <usize>first * stride;
   if (tokens == 1) {
+    const isFast = dtype == DTYPE_F16 && (count & 7) == 0 && scaleSource(x0, count, thread);
+    if (isFast && dotHalves(row0, row1, row2, row3, count, thread, out)) return;
     dot4(dtype, row0, row1, row2, row3, x0, count, out);
     return;
   }
