@@ -35,7 +35,7 @@ export interface TokenSampler {
 }
 
 /** What the working memory of a kernel set depends on. */
-export type KernelSize = Pick<KernelSetOptions, "threadCount" | "columnCountMax">;
+export type KernelNeeds = Pick<KernelSetOptions, "threadCount" | "columnCountMax">;
 
 /** The parts an engine is made of. The runtime knows their contracts only. */
 export interface EngineParts {
@@ -57,7 +57,7 @@ export interface EngineParts {
   /** Makes the kernels with their arena; called once. The engine closes them. @throws KERNEL_*. */
   createKernels(options: KernelSetOptions): Promise<KernelSet>;
   /** Bytes a kernel set of that size needs beyond what is allocated in it. */
-  kernelOverheadBytes(size: KernelSize): number;
+  kernelOverheadBytes(needs: KernelNeeds): number;
   readonly cache: CachePart;
   readonly predictor: PredictorPart;
   /** Makes the sampler of one generation. @throws ENGINE_OPTION for options out of range. */
@@ -98,7 +98,7 @@ export const PROMPT_CHUNK_TOKENS = 64;
 export const WINDOW_TOKENS = 5;
 
 /** Threads of an engine's kernels and the longest row of weights in a bundle. */
-export function kernelSizeOf(bundle: BundleIndex, options: Pick<EngineOptions, "threadCount">): KernelSize {
+export function kernelNeedsOf(bundle: BundleIndex, options: Pick<EngineOptions, "threadCount">): KernelNeeds {
   const { record, tensors } = bundle.manifest;
   // Tensors of one row are vectors, which no dot runs along.
   const columnCounts = tensors.filter(({ rowCount }) => rowCount > 1).map(({ columnCount }) => columnCount);
@@ -118,7 +118,7 @@ export function planEngine(
     contextLength: options.contextLength,
     contextNeeded: options.contextNeeded ?? 0,
     promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
-    kernelOverheadBytes: parts.kernelOverheadBytes(kernelSizeOf(parts.bundle, options)),
+    kernelOverheadBytes: parts.kernelOverheadBytes(kernelNeedsOf(parts.bundle, options)),
     pinnedShare: options.pinnedShare ?? null,
     cacheDtype: options.cacheDtype ?? null,
   });

@@ -2,7 +2,7 @@ export {
   createEngine,
   type EngineOptions,
   type EngineParts,
-  type KernelSize,
+  type KernelNeeds,
   PROMPT_CHUNK_TOKENS,
   planEngine,
   type TokenSampler,
