@@ -1,6 +1,6 @@
 import type { BundleIndex } from "@flashlm/contracts";
 import { createReadPlanner } from "@flashlm/flash-io";
-import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
+import { kernelOverheadBytes, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
 import { createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
 import { parseCache } from "@flashlm/window-cache";
@@ -31,7 +31,7 @@ export function composeParts(bundle: BundleIndex, flags: EngineFlags): EnginePar
     },
     createKernels: (options) =>
       loadKernels({ target: flags.kernels, ...options, memoryBytes: options.memoryBytes }),
-    kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
+    kernelOverheadBytes,
     // "auto" is the slot map, which moves no bytes (docs/decisions/0003-cache-default.md).
     cache: parseCache(flags.cache).part,
     predictor: parseSparsity(flags.sparsity),

@@ -280,4 +280,6 @@ export interface KernelSet {
 export interface KernelSetOptions {
   readonly memoryBytes: ByteCount;
   readonly threadCount: number;
+  /** Most columns of a weight in its programs, for which working memory is set aside. The most that the target can do unless given. */
+  readonly columnCountMax?: number;
 }

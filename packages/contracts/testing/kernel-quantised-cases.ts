@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { DotPrecision, KernelSet, WeightDtype } from "../src/index.js";
+import type { DotPrecision, KernelSet, MemoryHandle, WeightDtype } from "../src/index.js";
 import { isBlockDtype } from "../src/index.js";
 import { expectClose, KernelFixture, oraclePrecise } from "./kernel-fixture.js";
 import { TOLERANCE } from "./tolerance.js";
@@ -95,6 +95,44 @@ export function quantisedCases(set: () => KernelSet): void {
       }
     }
   });
+
+  it.each(["f32", "f16", "bf16"] as const)("matmul %s of very large and very small values", async (dtype) => {
+    const spoil = (source: Float32Array): void =>
+      source.forEach((value, i) => void (source[i] = value * (i % 3 === 0 ? 1e20 : 1e-20)));
+    for (const tokens of [1, 2]) {
+      const shape = { dtype, precision: "f32", rows: 5, columns: 64, tokens, spoil } as const;
+      await product(set(), shape);
+    }
+  });
+
+  it.each(["f32", "f16", "bf16"] as const)(
+    "matmul %s: a weight that is not finite reaches its row only",
+    async (dtype) => {
+      // The top half of infinity and of NaN, as their own dtype has them.
+      const [width, infinity, missing] =
+        dtype === "f16" ? [2, 0x7c00, 0x7e00] : [dtype === "f32" ? 4 : 2, 0x7f80, 0x7fc0];
+      for (const tokens of [1, 3]) {
+        const fixture = new KernelFixture(set(), 11);
+        const weight = fixture.weight(dtype, 6, 64);
+        const bytes = set().memory.bytes(weight.ref.base as MemoryHandle, 6 * 64 * width);
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        view.setUint16((1 * 64 + 13) * width + width - 2, infinity, true);
+        view.setUint16((4 * 64 + 60) * width + width - 2, missing, true);
+        const source = fixture.vector(tokens * 64);
+        const target = fixture.memory(tokens * 6 * 4);
+        const shape = {
+          op: "matmul",
+          tokenCount: fixture.word(tokens),
+          weight: weight.ref,
+          accumulate: false,
+        } as const;
+        await fixture.run([{ ...shape, source: source.handle, target }]);
+        fixture.read(target, tokens * 6).forEach((got, i) => {
+          expect([i % 6, Number.isFinite(got)]).toEqual([i % 6, ![1, 4].includes(i % 6)]);
+        });
+      }
+    },
+  );
 
   it("matmul of random shapes, dtypes, places and precisions", async () => {
     const { random } = new KernelFixture(set(), 20);

@@ -2,6 +2,7 @@
 import {
   blockBytes, eight0, eight1, eight2, eight3, fourMinimums, fourScales, highFour, load1, load4, lowFour, oneMinimum, oneScale, spread,
 } from "./convert";
+import { axpyHalves4 } from "./halves";
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 
 // @ts-ignore: decorator
@@ -145,6 +146,7 @@ function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: usize, r
 export function axpy4(
   dtype: i32, factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32,
 ): void {
+  if (dtype == DTYPE_F16 && axpyHalves4(factors, row0, row1, row2, row3, target, count)) return;
   if (dtype == DTYPE_F32) axpyPlain4<f32>(factors, row0, row1, row2, row3, target, count);
   else if (dtype == DTYPE_F16) axpyPlain4<u16>(factors, row0, row1, row2, row3, target, count);
   else if (dtype == DTYPE_BF16) axpyPlain4<i16>(factors, row0, row1, row2, row3, target, count);

@@ -1,7 +1,6 @@
 // Command: addresses, order, orderBegin, orderEnd, lengthBytes, checksums. Slicing by eight bytes.
 import { CRC_TABLES } from "./layout";
 import { recordAt } from "./ffn";
-import { splitAt } from "./rows";
 
 /** Fills the eight tables; called once, before any thread runs. */
 export function fillTables(): void {
@@ -38,14 +37,16 @@ function checksum(pointer: usize, length: u32): u32 {
   return ~crc;
 }
 
-/** Threads share the list. */
-export function crc32c(op: usize, thread: i32, threads: i32): void {
+/** Units are records. */
+export function crcUnits(op: usize): i32 {
+  return load<i32>(load<u32>(op, 12)) - load<i32>(load<u32>(op, 8));
+}
+
+/** Units [first, last). */
+export function crc32c(op: usize, first: i32, last: i32): void {
   const begin = load<i32>(load<u32>(op, 8));
-  const count = load<i32>(load<u32>(op, 12)) - begin;
-  if (count <= 0) return;
   const length = load<u32>(op, 16);
-  const last = begin + splitAt(count, thread + 1, threads);
-  for (let i = begin + splitAt(count, thread, threads); i < last; i++) {
+  for (let i = begin + first; i < begin + last; i++) {
     const record = recordAt(load<u32>(op), load<u32>(<usize>load<u32>(op, 4) + (<usize>i << 2)), length);
     if (record) store<u32>(<usize>load<u32>(op, 20) + (<usize>i << 2), checksum(record, length));
   }

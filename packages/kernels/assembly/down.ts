@@ -3,7 +3,7 @@ import { axpy, axpy4 } from "./axpy";
 import { dequantise, rowLength } from "./convert";
 import { recordAt } from "./ffn";
 import { DTYPE_F32 } from "./layout";
-import { baseOf, claim, claimSize, dotsOf, scratchOf } from "./rows";
+import { baseOf, dotsOf, rowsOf } from "./rows";
 
 function downMany(op: usize, positions: i32, first: i32, count: i32, tokens: i32, thread: i32): void {
   const hidden = <usize>load<u32>(op);
@@ -13,7 +13,7 @@ function downMany(op: usize, positions: i32, first: i32, count: i32, tokens: i32
   const pitch = <usize>load<u32>(op, 28);
   const target = <usize>load<u32>(op, 32) + (<usize>first << 2);
   const rowBytes = ((<usize>count * 4 + 63) & ~63) + 64;
-  const scratch = scratchOf(thread);
+  const scratch = rowsOf(thread);
   const factors = dotsOf(thread);
   for (let p = 0; p < positions; p += 4) {
     const group = min(4, positions - p);
@@ -78,14 +78,13 @@ function downSlice(op: usize, positions: i32, first: i32, count: i32, tokens: i3
   }
 }
 
-/** Threads claim output elements in blocks of 32; every element sums its positions in ascending order. */
-export function ffnDown(op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
-  const hidden = load<i32>(op);
-  const positions = load<i32>(load<u32>(op, 20));
-  const blocks = (hidden + 31) >> 5;
-  const size = claimSize(blocks, threads, 3);
-  for (let block = claim(ticket, size); block < blocks; block = claim(ticket, size)) {
-    const first = block << 5;
-    downSlice(op, positions, first, min((block + size) << 5, hidden) - first, tokens, thread);
-  }
+/** Units are blocks of 32 output elements; every element sums its positions in ascending order. */
+export function downUnits(op: usize): i32 {
+  return (load<i32>(op) + 31) >> 5;
+}
+
+/** Units [first, last). */
+export function ffnDown(op: usize, first: i32, last: i32, tokens: i32, thread: i32): void {
+  const begin = first << 5;
+  downSlice(op, load<i32>(load<u32>(op, 20)), begin, min(last << 5, load<i32>(op)) - begin, tokens, thread);
 }

@@ -4,16 +4,15 @@ import { axpy } from "./axpy";
 import { dequantise, rowLength } from "./convert";
 import { FAULT, FAULT_ROW_ID } from "./layout";
 import { encodeRow } from "./quantise";
-import { baseOf, splitAt } from "./rows";
+import { baseOf } from "./rows";
 import { scaleFloats } from "./vectors";
 
-/** Threads share the tokens. */
-export function gatherRows(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Tokens [first, last). */
+export function gatherRows(op: usize, first: i32, last: i32): void {
   const dtype = load<i32>(op);
   const columns = load<i32>(op, 8);
   const scale = load<f32>(op, 28);
-  const last = splitAt(tokens, thread + 1, threads);
-  for (let t = splitAt(tokens, thread, threads); t < last; t++) {
+  for (let t = first; t < last; t++) {
     const row = load<u32>(<usize>load<u32>(op, 20) + (<usize>t << 2));
     if (row >= load<u32>(op, 4)) {
       atomic.store<i32>(FAULT, FAULT_ROW_ID);
@@ -52,15 +51,13 @@ function squares(source: usize, count: i32, mean: f64): f64 {
   return sum;
 }
 
-/** Threads share the rows. */
-export function norm(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Rows [first, last). */
+export function norm(op: usize, first: i32, last: i32): void {
   const layer = load<u32>(op) != 0;
   const dim = load<i32>(op, 8);
   const weight = baseOf(op + 24);
   const bias = baseOf(op + 32);
-  const rows = tokens * load<i32>(op, 4);
-  const last = splitAt(rows, thread + 1, threads);
-  for (let row = splitAt(rows, thread, threads); row < last; row++) {
+  for (let row = first; row < last; row++) {
     const source = <usize>load<u32>(op, 16) + (<usize>row * <usize>dim << 2);
     const target = <usize>load<u32>(op, 20) + (<usize>row * <usize>dim << 2);
     let mean: f64 = 0;
@@ -77,15 +74,14 @@ export function norm(op: usize, tokens: i32, thread: i32, threads: i32): void {
   }
 }
 
-/** Threads share the pairs of token and head. */
-export function rope(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Pairs of token and head [first, last). */
+export function rope(op: usize, first: i32, last: i32): void {
   const position = load<u32>(load<u32>(op));
   const heads = load<i32>(op, 8);
   const headDim = <usize>load<u32>(op, 12);
   const rotary = <usize>load<u32>(op, 16);
   const half = rotary << 1;
-  const last = splitAt(tokens * heads, thread + 1, threads);
-  for (let unit = splitAt(tokens * heads, thread, threads); unit < last; unit++) {
+  for (let unit = first; unit < last; unit++) {
     const vector = <usize>load<u32>(op, 4) + (<usize>unit * headDim << 2);
     const row = <usize>load<u32>(op, 20) + (<usize>(position + <u32>(unit / heads)) * rotary << 2);
     for (let at: usize = 0; at < half; at += 4) {
@@ -99,16 +95,15 @@ export function rope(op: usize, tokens: i32, thread: i32, threads: i32): void {
   }
 }
 
-/** Threads share the tokens. */
-export function storeKeyValue(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Tokens [first, last). */
+export function storeKeyValue(op: usize, first: i32, last: i32, tokens: i32): void {
   const position = load<u32>(load<u32>(op));
   const dim = load<i32>(op, 20);
   const dtype = load<i32>(op, 28);
   const bytes = rowLength(dtype, dim);
   // When more tokens come than the cache holds, the last ones stay, whichever thread is faster.
   const skip = max(0, tokens - load<i32>(op, 24));
-  const last = splitAt(tokens, thread + 1, threads);
-  for (let t = max(skip, splitAt(tokens, thread, threads)); t < last; t++) {
+  for (let t = max(skip, first); t < last; t++) {
     const row = <usize>((position + <u32>t) % load<u32>(op, 24));
     const from = <usize>t * <usize>dim << 2;
     encodeRow(dtype, <usize>load<u32>(op, 4) + from, <usize>load<u32>(op, 12) + row * bytes, dim);

@@ -3,7 +3,7 @@
 import { FAULT, FAULT_ADDRESS, TOKEN_TILE } from "./layout";
 import { activate } from "./math";
 import { roundTokens } from "./rounded";
-import { baseOf, claim, claimSize, dotsOf, groupDots, isRounded, prepareRow } from "./rows";
+import { baseOf, dotsOf, groupDots, isRounded, prepareRow } from "./rows";
 
 /** Record of a position, or 0 (and a fault) where it would reach beyond memory. */
 // @ts-ignore: decorator
@@ -96,22 +96,19 @@ function groups(op: usize, first: i32, last: i32, firstToken: i32, lastToken: i3
   }
 }
 
-/** Threads claim positions in groups of four. */
-export function ffnActivations(op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
-  const total = load<i32>(load<u32>(op, 56)) - load<i32>(load<u32>(op, 52));
-  if (total <= 0) return;
-  const count = (total + 3) >> 2;
-  const size = claimSize(count, threads, 8);
+/** Units are groups of four positions. */
+export function activationUnits(op: usize): i32 {
+  return (load<i32>(load<u32>(op, 56)) - load<i32>(load<u32>(op, 52)) + 3) >> 2;
+}
+
+/** Units [first, last). */
+export function ffnActivations(op: usize, first: i32, last: i32, tokens: i32, thread: i32): void {
   const precision = load<u32>(op, 96);
   const rounded = isRounded(precision, load<i32>(op, 12)) || isRounded(precision, load<i32>(op, 20));
   const tile = rounded ? TOKEN_TILE : tokens;
-  let held = -1;
-  for (let claimed = claim(ticket, size); claimed < count; claimed = claim(ticket, size)) {
-    for (let t = 0; t < tokens; t += tile) {
-      const last = min(t + tile, tokens);
-      if (rounded && held != t) roundTokens(load<u32>(op, 60), t, last - t, load<i32>(op), thread);
-      held = t;
-      groups(op, claimed, min(claimed + size, count), t, last, tokens, thread);
-    }
+  for (let t = 0; t < tokens; t += tile) {
+    const end = min(t + tile, tokens);
+    if (rounded) roundTokens(load<u32>(op, 60), t, end - t, load<i32>(op), thread);
+    groups(op, first, last, t, end, tokens, thread);
   }
 }

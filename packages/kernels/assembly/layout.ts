@@ -1,40 +1,49 @@
 // Numbers that the AssemblyScript kernels and their TypeScript host share; plain constants, so that both compile them.
 
 /** Control words, one cache line each so that threads that spin do not disturb each other. */
-export const SEQUENCE = 1024;
+/** Two words: the next unit of the running op that nobody has claimed, and the op's serial number, which changes with every op. */
+export const CURRENT = 1024;
+/** The second word of CURRENT, which threads wait on. */
+export const SERIAL = 1028;
+/** Set by the host when the set closes. */
 export const STOP = 1088;
-export const PROGRAM_POINTER = 1152;
-export const THREAD_COUNT = 1216;
-export const BARRIER = 1280;
-export const BARRIER_SLEEPERS = 1344;
+/** Units of the running op that are done. */
+export const UNITS_DONE = 1152;
+/** What the running op is: its units, how many are claimed at a time, its command, its index. Written while nothing can be claimed. */
+export const UNITS = 1216;
+export const CLAIM_SIZE = 1220;
+export const COMMAND = 1224;
+export const COMMAND_INDEX = 1228;
+/** Threads, where their scratch begins, its bytes for each, and where the rounded tokens begin in it. Written once. */
+export const THREAD_COUNT = 1280;
+export const SCRATCH_START = 1284;
+export const SCRATCH_BYTES = 1288;
+export const SCRATCH_TOKENS = 1292;
+/** Threads that sleep or are about to. */
+export const SLEEPERS = 1344;
 export const READY = 1408;
 export const FAILED = 1472;
 export const FAULT = 1536;
-export const SEQUENCE_SLEEPERS = 1600;
-/** One word per op of the running program: work that threads have claimed. Ends where the tables begin. */
-export const TICKETS = 1664;
-export const OP_COUNT_MAX = 96;
 /** Slice-by-8 tables of CRC32C: eight of 256 words. */
 export const CRC_TABLES = 2048;
-/** Compiled programs: 2000 of 12 ops with 20 words each, rounded up. */
-export const PROGRAM_BASE = 16384;
-export const PROGRAM_BYTES = 2097152;
-/** Longest row that fits a thread's scratch: the hidden size of the largest published dense models. */
+/** The running program: 96 ops of at most 3 + 25 words and their count. */
+export const PROGRAM_BASE = 10240;
+export const PROGRAM_BYTES = 12288;
+export const OP_COUNT_MAX = 96;
+/** First byte behind what every set needs; the scratch of the threads follows. */
+export const SCRATCH_BASE = 22528;
+/** Longest row of weights that scratch may be made for: the hidden size of the largest published dense models. */
 export const COLUMN_COUNT_MAX = 16384;
-/** Scores of one head must fit a thread's scratch. */
+/** Most positions that attention looks at. */
 export const ATTENTION_POSITIONS_MAX = 65536;
 /** More threads do not help: DRAM is saturated by fewer. */
 export const THREAD_COUNT_MAX = 8;
-/** Offset of a thread's dot results within its scratch, behind four rows with their padding. */
-export const SCRATCH_DOTS = 263168;
-/** Offset of a thread's rounded tokens: TOKEN_TILE of them, numbers and a line of 64 bytes each, then 32 bytes per block of 32 columns. */
-export const SCRATCH_TOKENS = 264192;
+/** Bytes of a thread's dot results, at the start of its scratch. */
+export const DOTS_BYTES = 1024;
 /** Tokens that are rounded to int8 and multiplied together. */
 export const TOKEN_TILE = 4;
-export const SCRATCH_BYTES = 411904;
-export const SCRATCH_BASE = 2113536;
-/** First byte that callers may allocate: SCRATCH_BASE + THREAD_COUNT_MAX * SCRATCH_BYTES. */
-export const HEAP_BASE = 5408768;
+/** Positions whose scores are in scratch at a time. */
+export const SCORES_TILE = 1024;
 
 export const DTYPE_F32 = 0;
 export const DTYPE_F16 = 1;

@@ -2,7 +2,7 @@
 import { rowLength } from "./convert";
 import { TOKEN_TILE } from "./layout";
 import { roundTokens } from "./rounded";
-import { baseOf, claim, claimSize, dotsOf, groupDots, isRounded, prepareRow } from "./rows";
+import { baseOf, dotsOf, groupDots, isRounded, prepareRow } from "./rows";
 
 function storeDots(dots: usize, target: usize, rows: i32, group: i32, count: i32, bias: usize, accumulate: bool): void {
   for (let t = 0; t < group; t++) {
@@ -45,19 +45,18 @@ function rowGroups(op: usize, begin: i32, end: i32, firstToken: i32, lastToken: 
   }
 }
 
-/** Threads claim rows in groups of four. */
-export function matmul(op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
+/** Units are groups of four rows. */
+export function matmulUnits(op: usize): i32 {
+  return (load<i32>(op, 4) + 3) >> 2;
+}
+
+/** Units [first, last). */
+export function matmul(op: usize, first: i32, last: i32, tokens: i32, thread: i32): void {
   const rounded = isRounded(load<u32>(op, 40), load<i32>(op));
-  const groups = (load<i32>(op, 4) + 3) >> 2;
-  const size = claimSize(groups, threads, 8);
   const tile = rounded ? TOKEN_TILE : tokens;
-  let held = -1;
-  for (let first = claim(ticket, size); first < groups; first = claim(ticket, size)) {
-    for (let t = 0; t < tokens; t += tile) {
-      const last = min(t + tile, tokens);
-      if (rounded && held != t) roundTokens(load<u32>(op, 20), t, last - t, load<i32>(op, 8), thread);
-      held = t;
-      rowGroups(op, first, min(first + size, groups), t, last, tokens, thread);
-    }
+  for (let t = 0; t < tokens; t += tile) {
+    const end = min(t + tile, tokens);
+    if (rounded) roundTokens(load<u32>(op, 20), t, end - t, load<i32>(op, 8), thread);
+    rowGroups(op, first, last, t, end, tokens, thread);
   }
 }

@@ -1,9 +1,9 @@
 // Dots of precision "q8". A token's source is rounded once to int16 numbers of int8 size, with a scale and a sum per block of 32.
 import { blockBytes, eight0, eight1, eight2, eight3, fourMinimums, fourScales, oneMinimum, oneScale, spread } from "./convert";
 import { laneSum } from "./dot";
-import { DTYPE_Q4_0, DTYPE_Q8_0, SCRATCH_TOKENS, TOKEN_TILE } from "./layout";
+import { DTYPE_Q4_0, DTYPE_Q8_0, SCRATCH_TOKENS, SERIAL, TOKEN_TILE } from "./layout";
 import { largestOf32 } from "./quantise";
-import { scratchOf } from "./rows";
+import { dotsOf } from "./rows";
 
 /** Bytes of one token's numbers; one line more than a multiple of 64, so that tokens do not compete for cache sets. */
 // @ts-ignore: decorator
@@ -16,7 +16,7 @@ function numberBytes(count: i32): usize {
 // @ts-ignore: decorator
 @inline
 function tileOf(thread: i32): usize {
-  return scratchOf(thread) + SCRATCH_TOKENS;
+  return dotsOf(thread) + load<u32>(SCRATCH_TOKENS);
 }
 
 /** Where the scales of a tile begin: 32 bytes per block, the second half for sums. */
@@ -58,8 +58,16 @@ function roundToken(source: usize, target: usize, scales: usize, count: i32): vo
   }
 }
 
-/** Rounds tokens `first .. first + group - 1` of `x` `[tokens, count]` into the thread's tile. */
+/** What this thread's tile holds: globals belong to an instance, and so to a thread. */
+let heldSerial: i32 = 0;
+let heldFirst: i32 = -1;
+
+/** Rounds tokens `first .. first + group - 1` of `x` `[tokens, count]` into the thread's tile, unless they are there since its last claim of the op. */
 export function roundTokens(x: usize, first: i32, group: i32, count: i32, thread: i32): void {
+  const serial = atomic.load<i32>(SERIAL);
+  if (serial == heldSerial && first == heldFirst) return;
+  heldSerial = serial;
+  heldFirst = first;
   const tile = tileOf(thread);
   const scales = scalesOf(tile, count);
   for (let t: usize = 0; t < <usize>group; t++) {

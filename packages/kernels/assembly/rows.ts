@@ -1,43 +1,23 @@
 // Groups of four rows times groups of up to four tokens: what matmul, FFN and scores have in common.
 import { dequantise } from "./convert";
 import { dot4 } from "./dot";
-import { DTYPE_F32, DTYPE_Q8_0, SCRATCH_BASE, SCRATCH_BYTES, SCRATCH_DOTS } from "./layout";
+import { dotHalves, scaleSource } from "./halves";
+import { DOTS_BYTES, DTYPE_F16, DTYPE_F32, DTYPE_Q8_0, SCRATCH_BYTES, SCRATCH_START } from "./layout";
 import { roundedDots } from "./rounded";
 import { tile2x4 } from "./tile";
 
-/** Pieces of work that a thread claims at a time: small enough that a thread which wakes late, or loses its core to a read, holds nobody up. */
-// @ts-ignore: decorator
-@inline
-export function claimSize(count: i32, threads: i32, claimsPerThread: i32): i32 {
-  return threads == 1 ? max(1, count) : max(1, count / (threads * claimsPerThread));
-}
-
-/** First piece of the next claim; at or beyond the count when nothing is left. Who does a piece changes no result. */
-// @ts-ignore: decorator
-@inline
-export function claim(ticket: usize, size: i32): i32 {
-  return atomic.add<i32>(ticket, size);
-}
-
-/** First unit of `thread` when `count` units are split evenly. */
-// @ts-ignore: decorator
-@inline
-export function splitAt(count: i32, thread: i32, threads: i32): i32 {
-  return <i32>((<i64>count * thread) / threads);
-}
-
-/** Scratch of a thread. */
-// @ts-ignore: decorator
-@inline
-export function scratchOf(thread: i32): usize {
-  return <usize>SCRATCH_BASE + <usize>thread * <usize>SCRATCH_BYTES;
-}
-
-/** Dot results of a thread: `[4 tokens, 4 rows]`. */
+/** Scratch of a thread: its dot results, then rows, then rounded tokens. */
 // @ts-ignore: decorator
 @inline
 export function dotsOf(thread: i32): usize {
-  return scratchOf(thread) + SCRATCH_DOTS;
+  return <usize>load<u32>(SCRATCH_START) + <usize>thread * <usize>load<u32>(SCRATCH_BYTES);
+}
+
+/** Rows of a thread's scratch: four of the longest that the set was made for, or SCORES_TILE scores. */
+// @ts-ignore: decorator
+@inline
+export function rowsOf(thread: i32): usize {
+  return dotsOf(thread) + DOTS_BYTES;
 }
 
 /** Address of a reference `[addressWord, offset]`; 0 when there is none. */
@@ -59,7 +39,7 @@ export function isRounded(precision: u32, dtype: i32): bool {
 export function prepareRow(dtype: i32, row: usize, slot: i32, count: i32, tokens: i32, rounded: bool, thread: i32): usize {
   if (tokens == 1 || dtype == DTYPE_F32 || rounded) return row;
   // One line more than a multiple of 64, so that the four rows do not compete for the same cache sets.
-  const target = scratchOf(thread) + <usize>slot * (((<usize>count * 4 + 63) & ~63) + 64);
+  const target = rowsOf(thread) + <usize>slot * (((<usize>count * 4 + 63) & ~63) + 64);
   dequantise(dtype, row, target, count);
   return target;
 }
@@ -76,6 +56,8 @@ export function groupDots(
   const stride = <usize>count << 2;
   const x0 = x + <usize>first * stride;
   if (tokens == 1) {
+    const isFast = dtype == DTYPE_F16 && (count & 7) == 0 && scaleSource(x0, count, thread);
+    if (isFast && dotHalves(row0, row1, row2, row3, count, thread, out)) return;
     dot4(dtype, row0, row1, row2, row3, x0, count, out);
     return;
   }

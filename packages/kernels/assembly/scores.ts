@@ -3,7 +3,7 @@ import { rowLength } from "./convert";
 import { SCORE_CONTRIBUTION, SCORE_GATE, TOKEN_TILE } from "./layout";
 import { activate } from "./math";
 import { roundTokens } from "./rounded";
-import { baseOf, claim, claimSize, dotsOf, groupDots, isRounded, prepareRow } from "./rows";
+import { baseOf, dotsOf, groupDots, isRounded, prepareRow } from "./rows";
 
 function part(op: usize, first: i32, count: i32, isGate: bool, firstToken: i32, lastToken: i32, tokens: i32, thread: i32): void {
   const kind = load<i32>(op);
@@ -49,21 +49,19 @@ function groups(op: usize, begin: i32, end: i32, firstToken: i32, lastToken: i32
   }
 }
 
-/** Threads claim neurons in groups of four. */
-export function neuronScores(op: usize, tokens: i32, thread: i32, threads: i32, ticket: usize): void {
-  const rows = load<i32>(op, 4);
-  const count = (rows + 3) >> 2;
-  const size = claimSize(count, threads, 8);
+/** Units are groups of four neurons. */
+export function scoreUnits(op: usize): i32 {
+  return (load<i32>(op, 4) + 3) >> 2;
+}
+
+/** Units [first, last). */
+export function neuronScores(op: usize, first: i32, last: i32, tokens: i32, thread: i32): void {
   const precision = load<u32>(op, 64);
   const rounded = isRounded(precision, load<i32>(op, 12)) || isRounded(precision, load<i32>(op, 24));
   const tile = rounded ? TOKEN_TILE : tokens;
-  let held = -1;
-  for (let claimed = claim(ticket, size); claimed < count; claimed = claim(ticket, size)) {
-    for (let t = 0; t < tokens; t += tile) {
-      const last = min(t + tile, tokens);
-      if (rounded && held != t) roundTokens(load<u32>(op, 56), t, last - t, load<i32>(op, 8), thread);
-      held = t;
-      groups(op, claimed << 2, min((claimed + size) << 2, rows), t, last, tokens, thread);
-    }
+  for (let t = 0; t < tokens; t += tile) {
+    const end = min(t + tile, tokens);
+    if (rounded) roundTokens(load<u32>(op, 56), t, end - t, load<i32>(op, 8), thread);
+    groups(op, first << 2, min(last << 2, load<i32>(op, 4)), t, end, tokens, thread);
   }
 }

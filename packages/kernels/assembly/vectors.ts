@@ -5,17 +5,23 @@ import { dequantise, rowLength } from "./convert";
 import { DTYPE_F32 } from "./layout";
 import { expNegative4, softCapped } from "./math";
 import { encodeRow } from "./quantise";
-import { scratchOf, splitAt } from "./rows";
+import { rowsOf } from "./rows";
 
-/** Elements that are the smallest share of a thread. */
+/** Elements of a unit. */
 const UNIT = 64;
 /** Elements that `convert` takes through scratch at once; whole blocks. */
 const PIECE = 1024;
 
+/** Units of vectors: UNIT elements each. */
+export function vectorUnits(op: usize, tokens: i32): i32 {
+  return <i32>((<i64>tokens * load<i32>(op) + UNIT - 1) / UNIT);
+}
+
+/** Elements before `unit` of a vector, at most all. */
 // @ts-ignore: decorator
 @inline
-function firstOf(total: i64, thread: i32, threads: i32): i64 {
-  return min(total, ((((total + UNIT - 1) / UNIT) * thread) / threads) * UNIT);
+function elementsBefore(op: usize, unit: i32, tokens: i32): usize {
+  return <usize>min<i64>(<i64>unit * UNIT, <i64>tokens * load<i32>(op));
 }
 
 /** target = scale * source, element by element. */
@@ -33,33 +39,30 @@ export function scaleFloats(scale: f32, source: usize, target: usize, count: i32
   }
 }
 
-/** Threads share the elements. */
-export function addVector(op: usize, tokens: i32, thread: i32, threads: i32): void {
-  const total = <i64>tokens * load<i32>(op);
-  const first = firstOf(total, thread, threads);
-  const count = <i32>(firstOf(total, thread + 1, threads) - first);
-  const at = <usize>first << 2;
+/** Units [first, last). */
+export function addVector(op: usize, first: i32, last: i32, tokens: i32): void {
+  const begin = elementsBefore(op, first, tokens);
+  const count = <i32>(elementsBefore(op, last, tokens) - begin);
+  const at = begin << 2;
   axpy(DTYPE_F32, load<f32>(op, 4), <usize>load<u32>(op, 8) + at, <usize>load<u32>(op, 12) + at, count);
 }
 
-/** Threads share the elements. */
-export function copyVector(op: usize, tokens: i32, thread: i32, threads: i32): void {
-  const total = <i64>tokens * load<i32>(op);
-  const first = firstOf(total, thread, threads);
-  const count = <i32>(firstOf(total, thread + 1, threads) - first);
+/** Units [first, last). */
+export function copyVector(op: usize, first: i32, last: i32, tokens: i32): void {
+  const begin = elementsBefore(op, first, tokens);
+  const count = <i32>(elementsBefore(op, last, tokens) - begin);
   const scale = load<f32>(op, 4);
-  const source = <usize>load<u32>(op, 8) + (<usize>first << 2);
-  const target = <usize>load<u32>(op, 12) + (<usize>first << 2);
+  const source = <usize>load<u32>(op, 8) + (begin << 2);
+  const target = <usize>load<u32>(op, 12) + (begin << 2);
   if (scale == 0) memory.fill(target, 0, <usize>count << 2);
   else if (scale == 1) memory.copy(target, source, <usize>count << 2);
   else scaleFloats(scale, source, target, count);
 }
 
-/** Threads share the elements. */
-export function softCap(op: usize, tokens: i32, thread: i32, threads: i32): void {
-  const total = <i64>tokens * load<i32>(op);
-  const end = <usize>load<u32>(op, 8) + (<usize>firstOf(total, thread + 1, threads) << 2);
-  let place = <usize>load<u32>(op, 8) + (<usize>firstOf(total, thread, threads) << 2);
+/** Units [first, last). */
+export function softCap(op: usize, first: i32, last: i32, tokens: i32): void {
+  const end = <usize>load<u32>(op, 8) + (elementsBefore(op, last, tokens) << 2);
+  let place = <usize>load<u32>(op, 8) + (elementsBefore(op, first, tokens) << 2);
   for (; place < end; place += 4) store<f32>(place, softCapped(load<f32>(op, 4), load<f32>(place)));
 }
 
@@ -109,11 +112,10 @@ function softmaxRow(row: usize, count: i32, temperature: f32): void {
   scaleFloats(<f32>(1 / sum), row, row, count);
 }
 
-/** Threads share the tokens. */
-export function softmax(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Tokens [first, last). */
+export function softmax(op: usize, first: i32, last: i32): void {
   const dim = load<i32>(op);
-  const last = splitAt(tokens, thread + 1, threads);
-  for (let t = splitAt(tokens, thread, threads); t < last; t++) {
+  for (let t = first; t < last; t++) {
     softmaxRow(<usize>load<u32>(op, 8) + (<usize>t * <usize>dim << 2), dim, load<f32>(op, 4));
   }
 }
@@ -126,30 +128,33 @@ function indexOf(source: usize, count: i32, wanted: f32): u32 {
   return index < count ? index : 0;
 }
 
-/** Threads share the tokens. */
-export function argmax(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Tokens [first, last). */
+export function argmax(op: usize, first: i32, last: i32): void {
   const dim = load<i32>(op);
-  const last = splitAt(tokens, thread + 1, threads);
-  for (let t = splitAt(tokens, thread, threads); t < last; t++) {
+  for (let t = first; t < last; t++) {
     const row = <usize>load<u32>(op, 4) + (<usize>t * <usize>dim << 2);
     store<u32>(<usize>load<u32>(op, 8) + (<usize>t << 2), indexOf(row, dim, largestOf(row, dim)));
   }
 }
 
-/** Threads share pieces of rows. */
-export function convert(op: usize, tokens: i32, thread: i32, threads: i32): void {
+/** Units are pieces of rows. */
+export function convertUnits(op: usize, tokens: i32): i32 {
+  return tokens * ((load<i32>(op, 8) + PIECE - 1) / PIECE);
+}
+
+/** Units [first, last). */
+export function convert(op: usize, first: i32, last: i32, thread: i32): void {
   const sourceDtype = load<i32>(op);
   const targetDtype = load<i32>(op, 4);
   const dim = load<i32>(op, 8);
   const pieces = (dim + PIECE - 1) / PIECE;
-  const scratch = scratchOf(thread);
-  const last = splitAt(tokens * pieces, thread + 1, threads);
-  for (let unit = splitAt(tokens * pieces, thread, threads); unit < last; unit++) {
+  const scratch = rowsOf(thread);
+  for (let unit = first; unit < last; unit++) {
     const token = <usize>(unit / pieces);
-    const first = (unit % pieces) * PIECE;
-    const count = min(PIECE, dim - first);
-    const source = <usize>load<u32>(op, 12) + token * rowLength(sourceDtype, dim) + rowLength(sourceDtype, first);
-    const target = <usize>load<u32>(op, 16) + token * rowLength(targetDtype, dim) + rowLength(targetDtype, first);
+    const begin = (unit % pieces) * PIECE;
+    const count = min(PIECE, dim - begin);
+    const source = <usize>load<u32>(op, 12) + token * rowLength(sourceDtype, dim) + rowLength(sourceDtype, begin);
+    const target = <usize>load<u32>(op, 16) + token * rowLength(targetDtype, dim) + rowLength(targetDtype, begin);
     dequantise(sourceDtype, source, scratch, count);
     encodeRow(targetDtype, scratch, target, count);
   }

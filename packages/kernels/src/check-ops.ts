@@ -1,6 +1,6 @@
 import type { KernelOp } from "@flashlm/contracts";
 import { rowBytes } from "@flashlm/contracts";
-import { ATTENTION_POSITIONS_MAX } from "../assembly/layout.js";
+import { ATTENTION_POSITIONS_MAX, COLUMN_COUNT_MAX } from "../assembly/layout.js";
 import { ValueChecker } from "./check-values.js";
 import { checkFields } from "./known-fields.js";
 
@@ -176,17 +176,21 @@ const CHECKS: { readonly [Name in KernelOp["op"]]: (op: OpOf<Name>, check: Value
   convert: checkConvert,
 };
 
-function checkOp(op: KernelOp, memoryBytes: number): void {
+function checkOp(op: KernelOp, memoryBytes: number, columnCountMax: number): void {
   checkFields(op);
-  const check = new ValueChecker(op.op, memoryBytes);
+  const check = new ValueChecker(op.op, memoryBytes, columnCountMax);
   if ("tokenCount" in op) check.handle("tokenCount", op.tokenCount, 4);
   (CHECKS[op.op] as (op: KernelOp, check: ValueChecker) => void)(op, check);
 }
 
 /**
- * Checks shapes, alignment and that one token's worth of every operand lies within memory.
+ * Checks shapes, rows of at most `columnCountMax` weights, alignment and that one token's worth of every operand lies within memory.
  * @throws KERNEL_SHAPE, KERNEL_NOT_SUPPORTED.
  */
-export function checkOps(ops: readonly KernelOp[], memoryBytes: number): void {
-  for (const op of ops) checkOp(op, memoryBytes);
+export function checkOps(
+  ops: readonly KernelOp[],
+  memoryBytes: number,
+  columnCountMax: number = COLUMN_COUNT_MAX,
+): void {
+  for (const op of ops) checkOp(op, memoryBytes, columnCountMax);
 }

@@ -8,7 +8,6 @@ import type {
   WeightRef,
 } from "@flashlm/contracts";
 import { FlashlmError, isBlockDtype, rowBytes } from "@flashlm/contracts";
-import { COLUMN_COUNT_MAX } from "../assembly/layout.js";
 
 /** Counts are kept below this, so that products of two fit f64 exactly and one fits an i32. */
 const COUNT_MAX = 2 ** 31 - 1;
@@ -19,11 +18,13 @@ const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4
 /** Checks pieces of ops against the memory they will run in. Every method throws KERNEL_SHAPE. */
 export class ValueChecker {
   readonly #memoryBytes: number;
+  readonly #columnCountMax: number;
   readonly #opName: string;
 
-  constructor(opName: string, memoryBytes: number) {
+  constructor(opName: string, memoryBytes: number, columnCountMax: number) {
     this.#opName = opName;
     this.#memoryBytes = memoryBytes;
+    this.#columnCountMax = columnCountMax;
   }
 
   /** Fails with what was expected and what came. */
@@ -113,7 +114,7 @@ export class ValueChecker {
         { op: this.#opName, dtype },
       );
     }
-    this.count(`columns of ${name}`, columnCount, COLUMN_COUNT_MAX);
+    this.count(`columns of ${name}`, columnCount, this.#columnCountMax);
     if (isBlockDtype(dtype) && columnCount % 32 !== 0) {
       this.fail(`a multiple of 32 columns in ${name} (${dtype})`, columnCount);
     }

@@ -1,12 +1,54 @@
 import type { KernelSetOptions } from "@flashlm/contracts";
-import { FlashlmError } from "@flashlm/contracts";
-import { HEAP_BASE, THREAD_COUNT_MAX } from "../assembly/layout.js";
+import { alignUp, FlashlmError } from "@flashlm/contracts";
+import {
+  COLUMN_COUNT_MAX,
+  DOTS_BYTES,
+  SCORES_TILE,
+  SCRATCH_BASE,
+  THREAD_COUNT_MAX,
+  TOKEN_TILE,
+} from "../assembly/layout.js";
+
+/** What the working memory of a kernel set depends on. */
+export type KernelOverheadOptions = Pick<KernelSetOptions, "threadCount" | "columnCountMax">;
+
+/** Where a WASM set keeps what is not its caller's. Bytes. */
+export interface ScratchLayout {
+  /** First byte of thread 0's scratch. */
+  readonly startBytes: number;
+  /** Scratch of one thread. */
+  readonly threadBytes: number;
+  /** Offset of rounded tokens within a thread's scratch. */
+  readonly tokensBytes: number;
+  /** First byte that callers may allocate. */
+  readonly heapBytes: number;
+}
+
+const lines = (lengthBytes: number): number => alignUp(lengthBytes, 64);
+
+/** Scratch of `threadCount` threads for rows of at most `columnCountMax` weights: as the assembly uses it. */
+export function scratchLayout(options: KernelOverheadOptions): ScratchLayout {
+  const { threadCount, columnCountMax = COLUMN_COUNT_MAX } = options;
+  // Four rows of f32, each a line longer than it needs so that they do not compete for cache sets; or the scores of a tile.
+  const rowsBytes = Math.max(4 * (lines(columnCountMax * 4) + 64), lines(SCORES_TILE * 4 + 64));
+  // Numbers of a tile's tokens, each a line longer; then scales and sums, 32 bytes per block of 32 columns.
+  const tileBytes = lines(TOKEN_TILE * (columnCountMax * 2 + 64) + columnCountMax);
+  const tokensBytes = DOTS_BYTES + rowsBytes;
+  const threadBytes = tokensBytes + tileBytes;
+  const heapBytes = SCRATCH_BASE + threadCount * threadBytes;
+  return { startBytes: SCRATCH_BASE, threadBytes, tokensBytes, heapBytes };
+}
 
 /**
- * Bytes that a kernel set needs beyond what its caller allocates: scratch, tables and compiled programs.
+ * Bytes that a kernel set needs beyond what its caller allocates: scratch of the threads, tables and the running program.
  * Add it to `memoryBytes`. It is address space; pages are touched only when they are used.
  */
-export const KERNEL_OVERHEAD_BYTES: number = HEAP_BASE;
+export function kernelOverheadBytes(options: KernelOverheadOptions): number {
+  return scratchLayout(options).heapBytes;
+}
+
+/** What {@link kernelOverheadBytes} says for the most threads and the longest rows of WASM: enough for any set of it. */
+export const KERNEL_OVERHEAD_BYTES: number = kernelOverheadBytes({ threadCount: THREAD_COUNT_MAX });
 
 /** Pages of a WASM memory. */
 export const PAGE_BYTES = 65536;
@@ -20,24 +62,28 @@ const NATIVE_MEMORY_BYTES_MAX: number = 2 ** 36;
 const NATIVE_THREAD_COUNT_MAX = 64;
 
 function check(options: KernelSetOptions, memoryBytesMax: number, threadCountMax: number): void {
-  const { memoryBytes, threadCount } = options;
-  if (
-    !Number.isSafeInteger(memoryBytes) ||
-    memoryBytes < KERNEL_OVERHEAD_BYTES ||
-    memoryBytes > memoryBytesMax
-  ) {
-    throw new FlashlmError(
-      "KERNEL_MEMORY",
-      `expected memoryBytes from ${KERNEL_OVERHEAD_BYTES} (KERNEL_OVERHEAD_BYTES) to ${memoryBytesMax}, got ${memoryBytes}; ` +
-        "a larger model needs a smaller memory budget, so that more of it is streamed",
-      { memoryBytes },
-    );
-  }
+  const { memoryBytes, threadCount, columnCountMax = COLUMN_COUNT_MAX } = options;
   if (!Number.isSafeInteger(threadCount) || threadCount < 1 || threadCount > threadCountMax) {
     throw new FlashlmError(
       "KERNEL_NOT_SUPPORTED",
       `expected a threadCount from 1 to ${threadCountMax}, got ${threadCount}; more threads do not help, DRAM is the limit`,
       { threadCount },
+    );
+  }
+  if (!Number.isSafeInteger(columnCountMax) || columnCountMax < 1 || columnCountMax > COLUMN_COUNT_MAX) {
+    throw new FlashlmError(
+      "KERNEL_NOT_SUPPORTED",
+      `expected a columnCountMax from 1 to ${COLUMN_COUNT_MAX}, got ${columnCountMax}`,
+      { columnCountMax },
+    );
+  }
+  const least = kernelOverheadBytes({ threadCount: Math.min(threadCount, THREAD_COUNT_MAX), columnCountMax });
+  if (!Number.isSafeInteger(memoryBytes) || memoryBytes < least || memoryBytes > memoryBytesMax) {
+    throw new FlashlmError(
+      "KERNEL_MEMORY",
+      `expected memoryBytes from ${least} (kernelOverheadBytes) to ${memoryBytesMax}, got ${memoryBytes}; ` +
+        "a larger model needs a smaller memory budget, so that more of it is streamed",
+      { memoryBytes },
     );
   }
 }

@@ -69,7 +69,7 @@ function toStderr(message: string): void {
  * @throws KERNEL_LOAD with the reason why each alternative failed; KERNEL_MEMORY and KERNEL_NOT_SUPPORTED for bad options.
  */
 export async function loadKernels(options: LoadKernelsOptions): Promise<KernelSet> {
-  const { target, memoryBytes, threadCount, onFallback = toStderr } = options;
+  const { target, onFallback = toStderr, ...setOptions } = options;
   const names = target === "auto" ? FASTEST_FIRST : [target];
   const reasons: string[] = [];
   for (const name of names) {
@@ -80,7 +80,7 @@ export async function loadKernels(options: LoadKernelsOptions): Promise<KernelSe
       );
     }
     try {
-      const set = await loadOne(name, { memoryBytes, threadCount });
+      const set = await loadOne(name, setOptions);
       if (reasons.length > 0) onFallback(`using ${set.target}; ${reasons.join("; ")}`);
       return set;
     } catch (error) {

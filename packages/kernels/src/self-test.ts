@@ -1,6 +1,6 @@
 import type { KernelOp, KernelSet, MemoryHandle, WeightDtype } from "@flashlm/contracts";
 import { isBlockDtype, rowBytes } from "@flashlm/contracts";
-import { KERNEL_OVERHEAD_BYTES } from "./limits.js";
+import { kernelOverheadBytes } from "./limits.js";
 import { createReferenceKernels } from "./reference/kernels.js";
 
 /** Heap of the small sets that the self-test makes. */
@@ -79,7 +79,7 @@ function opsOf(pieces: Pieces): KernelOp[] {
  * Returns what differs, or "" when the target can be trusted.
  */
 export async function selfTest(create: (memoryBytes: number) => Promise<KernelSet>): Promise<string> {
-  const memoryBytes = KERNEL_OVERHEAD_BYTES + HEAP_BYTES;
+  const memoryBytes = kernelOverheadBytes({ threadCount: 1 }) + HEAP_BYTES;
   const reference = await createReferenceKernels({ memoryBytes, threadCount: 1 });
   const tested = await create(memoryBytes);
   try {

@@ -3,6 +3,7 @@ import {
   createWasmKernels,
   diagnoseKernels,
   KERNEL_OVERHEAD_BYTES,
+  kernelOverheadBytes,
   loadKernels,
   nativeVariants,
 } from "@flashlm/kernels";
@@ -59,28 +60,54 @@ it("refuses an instruction set that the processor lacks or nobody knows", async 
   }
 });
 
-it("holds 2000 programs of 12 ops, then says that it is full", async () => {
+it("holds thousands of programs and runs each", async () => {
   const set = await createWasmKernels({ memoryBytes, threadCount: 1 });
-  const vector = set.memory.allocate(1024);
+  const vector = set.memory.allocate(64);
   const tokenCount = set.memory.allocate(4);
-  const norm = {
-    op: "norm",
-    kind: "rms",
-    tokenCount,
-    rowsPerToken: 1,
-    dim: 16,
-    epsilon: 0,
-    source: vector,
-    target: vector,
-    weight: vector,
-  } as const;
-  const ops = Array.from({ length: 12 }, () => norm);
-  for (let i = 0; i < 2000; i++) set.compile(ops);
-  expect(() => {
-    for (let i = 0; i < 4000; i++) set.compile(ops);
-  }).toThrow(expect.objectContaining({ code: "KERNEL_MEMORY" }));
+  set.memory.words(tokenCount, 1)[0] = 1;
+  const source = set.memory.allocate(64);
+  set.memory.floats(source, 16).fill(1);
+  const addOf = (scale: number) =>
+    ({ op: "add", tokenCount, dim: 16, scale, source, target: vector }) as const;
+  const programs = Array.from({ length: 3000 }, (_, i) => set.compile([addOf(i), addOf(0.5)]));
+  programs.forEach((program) => void set.run(program));
+  expect(set.memory.floats(vector, 1)[0]).toBe((2999 * 3000) / 2 + 1500);
+  const tooMany = Array.from({ length: 97 }, () => addOf(1));
+  expect(() => set.compile(tooMany)).toThrow(expect.objectContaining({ code: "KERNEL_NOT_SUPPORTED" }));
   await set.close();
-  expect(() => set.compile(ops)).toThrow(expect.objectContaining({ code: "KERNEL_LOAD" }));
+  expect(() => set.compile([addOf(1)])).toThrow(expect.objectContaining({ code: "KERNEL_LOAD" }));
+});
+
+it("needs memory for its threads and its longest row, and refuses longer ones", async () => {
+  const small = { threadCount: 2, columnCountMax: 1024 };
+  expect(kernelOverheadBytes(small)).toBeLessThan(100_000);
+  expect(kernelOverheadBytes({ threadCount: 2 })).toBeLessThan(900_000);
+  const set = await createWasmKernels({ ...small, memoryBytes: kernelOverheadBytes(small) + 2 ** 20 });
+  const tokenCount = set.memory.allocate(4);
+  set.memory.words(tokenCount, 1)[0] = 3;
+  const [base, source, target] = [
+    set.memory.allocate(8 * 2048 * 4),
+    set.memory.allocate(3 * 2048 * 4),
+    set.memory.allocate(96),
+  ];
+  const product = (columnCount: number) =>
+    set.compile([
+      {
+        op: "matmul",
+        tokenCount,
+        weight: { dtype: "bf16", rowCount: 8, columnCount, base },
+        source,
+        target,
+        accumulate: false,
+      },
+    ]);
+  set.memory.bytes(base, 8 * 1024 * 2).fill(0x3f);
+  set.memory.floats(source, 3 * 1024).fill(2);
+  set.run(product(1024));
+  // bf16 0x3f3f is 0.74609375.
+  expect([...set.memory.floats(target, 24)]).toEqual(Array.from({ length: 24 }, () => 0.74609375 * 2048));
+  expect(() => product(1025)).toThrow(expect.objectContaining({ code: "KERNEL_SHAPE" }));
+  await set.close();
 });
 
 it("two threads run many programs with pauses between and close promptly", async () => {

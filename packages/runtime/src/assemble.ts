@@ -8,7 +8,7 @@ import {
 import { largestBytes, layerBlock, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
 import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
-import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
+import { type EngineOptions, type EngineParts, kernelNeedsOf, WINDOW_TOKENS } from "./engine.js";
 import { createFlight } from "./flight.js";
 import { ForwardPass } from "./forward.js";
 import { BLOCK_ALIGNMENT_BYTES, FLIGHT_COUNT, type MemoryPlan } from "./memory-plan.js";
@@ -48,7 +48,7 @@ export async function assembleEngine(
   try {
     const created = await parts.createKernels({
       memoryBytes: plan.totalBytes,
-      threadCount: options.threadCount,
+      ...kernelNeedsOf(parts.bundle, options),
     });
     const kernels = withPrecision(created, options.precision ?? "f32");
     try {

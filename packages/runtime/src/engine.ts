@@ -34,6 +34,9 @@ export interface TokenSampler {
   next(logits: Float32Array, recentTokens: readonly number[]): TokenId;
 }
 
+/** What the working memory of a kernel set depends on. */
+export type KernelNeeds = Pick<KernelSetOptions, "threadCount" | "columnCountMax">;
+
 /** The parts an engine is made of. The runtime knows their contracts only. */
 export interface EngineParts {
   readonly bundle: BundleIndex;
@@ -53,8 +56,8 @@ export interface EngineParts {
   ): ReadPlanner;
   /** Makes the kernels with their arena; called once. The engine closes them. @throws KERNEL_*. */
   createKernels(options: KernelSetOptions): Promise<KernelSet>;
-  /** Bytes a kernel set needs beyond what is allocated in it. */
-  readonly kernelOverheadBytes: number;
+  /** Bytes a kernel set of that size needs beyond what is allocated in it. */
+  kernelOverheadBytes(needs: KernelNeeds): number;
   readonly cache: CachePart;
   readonly predictor: PredictorPart;
   /** Makes the sampler of one generation. @throws ENGINE_OPTION for options out of range. */
@@ -94,6 +97,15 @@ export const PROMPT_CHUNK_TOKENS = 64;
 /** The paper's window. */
 export const WINDOW_TOKENS = 5;
 
+/** Threads of an engine's kernels and the longest row of weights in a bundle. */
+export function kernelNeedsOf(bundle: BundleIndex, options: Pick<EngineOptions, "threadCount">): KernelNeeds {
+  const { record, tensors } = bundle.manifest;
+  // Tensors of one row are vectors, which no dot runs along.
+  const columnCounts = tensors.filter(({ rowCount }) => rowCount > 1).map(({ columnCount }) => columnCount);
+  const columnCountMax = columnCounts.reduce((most, count) => Math.max(most, count), record.hiddenSize);
+  return { threadCount: options.threadCount, columnCountMax };
+}
+
 /** What an engine with these parts and options would need, without making it. @throws BUDGET_TOO_SMALL, ENGINE_OPTION. */
 export function planEngine(
   parts: Pick<EngineParts, "bundle" | "predictor" | "kernelOverheadBytes">,
@@ -106,7 +118,7 @@ export function planEngine(
     contextLength: options.contextLength,
     contextNeeded: options.contextNeeded ?? 0,
     promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
-    kernelOverheadBytes: parts.kernelOverheadBytes,
+    kernelOverheadBytes: parts.kernelOverheadBytes(kernelNeedsOf(parts.bundle, options)),
     pinnedShare: options.pinnedShare ?? null,
     cacheDtype: options.cacheDtype ?? null,
   });

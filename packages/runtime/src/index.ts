@@ -2,6 +2,7 @@ export {
   createEngine,
   type EngineOptions,
   type EngineParts,
+  type KernelNeeds,
   PROMPT_CHUNK_TOKENS,
   planEngine,
   type TokenSampler,

@@ -5,7 +5,7 @@ import { FlashlmError } from "@flashlm/contracts";
 import * as layout from "../../assembly/layout.js";
 import { ArenaMemory } from "../arena-memory.js";
 import { checkOps } from "../check-ops.js";
-import { checkOptions, PAGE_BYTES } from "../limits.js";
+import { checkOptions, PAGE_BYTES, scratchLayout } from "../limits.js";
 import { encodeProgram } from "./encode.js";
 import { kernelImports } from "./imports.js";
 import { WorkerPool } from "./worker-pool.js";
@@ -14,15 +14,15 @@ import { WorkerPool } from "./worker-pool.js";
 const MODULE_PAGES_MAX = 65536;
 
 interface KernelExports {
-  initialise(threadCount: number): void;
-  run(programBytes: number): number;
+  initialise(threadCount: number, scratchStart: number, scratchBytes: number, tokensBytes: number): void;
+  run(): number;
 }
 
 class WasmProgram implements KernelProgram {
   constructor(
     readonly opCount: number,
     readonly owner: WasmKernels,
-    readonly offsetBytes: number,
+    readonly words: Uint32Array,
   ) {}
 }
 
@@ -47,7 +47,8 @@ class WasmKernels implements KernelSet {
   readonly #exports: KernelExports;
   readonly #words: Int32Array;
   readonly #workers: WorkerPool;
-  #nextProgramBytes: number = layout.PROGRAM_BASE;
+  readonly #columnCountMax: number;
+  #loaded: WasmProgram | undefined;
   #broken = "";
 
   constructor(
@@ -57,7 +58,8 @@ class WasmKernels implements KernelSet {
     workers: WorkerPool,
   ) {
     this.threadCount = options.threadCount;
-    this.memory = new ArenaMemory(memory.buffer, options.memoryBytes, layout.HEAP_BASE);
+    this.memory = new ArenaMemory(memory.buffer, options.memoryBytes, scratchLayout(options).heapBytes);
+    this.#columnCountMax = options.columnCountMax ?? layout.COLUMN_COUNT_MAX;
     this.#exports = exports;
     this.#words = new Int32Array(memory.buffer);
     this.#workers = workers;
@@ -69,7 +71,7 @@ class WasmKernels implements KernelSet {
 
   compile(ops: readonly KernelOp[]): KernelProgram {
     this.#checkUsable();
-    checkOps(ops, this.memory.arenas[0]!.lengthBytes);
+    checkOps(ops, this.memory.arenas[0]!.lengthBytes, this.#columnCountMax);
     if (ops.length > layout.OP_COUNT_MAX) {
       throw new FlashlmError(
         "KERNEL_NOT_SUPPORTED",
@@ -77,18 +79,7 @@ class WasmKernels implements KernelSet {
         { opCount: ops.length },
       );
     }
-    const words = encodeProgram(ops);
-    const offsetBytes = this.#nextProgramBytes;
-    if (offsetBytes + words.byteLength > layout.PROGRAM_BASE + layout.PROGRAM_BYTES) {
-      throw new FlashlmError(
-        "KERNEL_MEMORY",
-        `compiled programs may take ${layout.PROGRAM_BYTES} bytes in all and do; compile once and run again`,
-        { programBytes: layout.PROGRAM_BYTES },
-      );
-    }
-    this.#words.set(words, offsetBytes / 4);
-    this.#nextProgramBytes += words.byteLength;
-    return new WasmProgram(ops.length, this, offsetBytes);
+    return new WasmProgram(ops.length, this, encodeProgram(ops));
   }
 
   run(program: KernelProgram): void {
@@ -100,9 +91,12 @@ class WasmKernels implements KernelSet {
       );
     }
     if (program.opCount === 0) return;
+    // No thread reads the words of a program that is over.
+    if (program !== this.#loaded) this.#words.set(program.words, layout.PROGRAM_BASE / 4);
+    this.#loaded = program;
     let code: number;
     try {
-      code = this.#exports.run(program.offsetBytes);
+      code = this.#exports.run();
     } catch (error) {
       this.#breakDown("an op reached beyond kernel memory; a token count, position or address word is wrong");
       throw new FlashlmError("KERNEL_SHAPE", this.#broken, {}, error);
@@ -122,7 +116,7 @@ class WasmKernels implements KernelSet {
   #breakDown(reason: string): void {
     this.#broken = reason;
     Atomics.store(this.#words, layout.FAILED / 4, 1);
-    Atomics.notify(this.#words, layout.BARRIER / 4);
+    Atomics.notify(this.#words, layout.SERIAL / 4);
   }
 
   #checkUsable(): void {
@@ -162,7 +156,8 @@ export async function createWasmKernels(options: KernelSetOptions): Promise<Kern
   }
   const instance = await WebAssembly.instantiate(module, kernelImports(memory));
   const exports = instance.exports as unknown as KernelExports;
-  exports.initialise(options.threadCount);
+  const { startBytes, threadBytes, tokensBytes } = scratchLayout(options);
+  exports.initialise(options.threadCount, startBytes, threadBytes, tokensBytes);
   const workers = new WorkerPool(module, memory);
   await workers.start(options.threadCount - 1);
   return new WasmKernels(options, memory, exports, workers);

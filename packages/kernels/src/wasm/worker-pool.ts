@@ -1,7 +1,7 @@
 /// <reference path="./web-assembly.d.ts" />
 import { Worker } from "node:worker_threads";
 import { FlashlmError } from "@flashlm/contracts";
-import { READY, SEQUENCE, STOP } from "../../assembly/layout.js";
+import { READY, SERIAL, STOP } from "../../assembly/layout.js";
 
 /** A worker runs WASM only; this keeps its heap from growing to the default of gigabytes. */
 const WORKER_LIMITS = {
@@ -41,8 +41,8 @@ export class WorkerPool {
   async close(): Promise<void> {
     const words = new Int32Array(this.#memory.buffer);
     Atomics.store(words, STOP / 4, 1);
-    Atomics.add(words, SEQUENCE / 4, 1);
-    Atomics.notify(words, SEQUENCE / 4);
+    Atomics.add(words, SERIAL / 4, 1);
+    Atomics.notify(words, SERIAL / 4);
     await Promise.all(this.#workers.splice(0).map((worker) => worker.terminate()));
   }
 

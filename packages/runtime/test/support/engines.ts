@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { hashCheckpoint, openBundle, openCheckpoint, writeBundle } from "@flashlm/bundler";
 import type { BundleIndex, CachePart, TokenGenerator, WeightDtype } from "@flashlm/contracts";
 import { createMemoryReader, createNodeReader, createReadPlanner } from "@flashlm/flash-io";
-import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
+import { kernelOverheadBytes, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
 import { createEngine, createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
 import { slotMapCache } from "@flashlm/window-cache";
@@ -42,7 +42,7 @@ export function partsOf(bundle: BundleIndex, mix: Mix): EngineParts {
     openReader: (paths) => (mix.reader === "memory" ? createMemoryReader(paths) : createNodeReader(paths)),
     createPlanner: createReadPlanner,
     createKernels: (options) => loadKernels({ target: mix.kernels ?? "wasm", ...options }),
-    kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
+    kernelOverheadBytes,
     cache: mix.cache ?? slotMapCache,
     predictor: parseSparsity(mix.sparsity ?? "dense"),
     createSampler,
