@@ -6,6 +6,7 @@ import { addDevice } from "./commands/device.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
+import { addPlan } from "./commands/plan.js";
 import { addReplay } from "./commands/replay.js";
 import { addRun } from "./commands/run.js";
 
@@ -23,6 +24,7 @@ export async function main(args: readonly string[]): Promise<void> {
     addInspect,
     addLogits,
     addPerplexity,
+    addPlan,
     addReplay,
   ];
   for (const add of commands) add(program);
