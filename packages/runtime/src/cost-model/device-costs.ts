@@ -50,3 +50,21 @@ export function batchMs(
   // A batch takes at least as long as one request on its own.
   return Math.max(streamMs, (1000 * requestBytes) / readBytesPerSecond(device, requestBytes, 1));
 }
+
+/** Longest gap that is looked at: longer ones are never cheaper than a request. */
+const GAP_BYTES_MAX = 256 * 1024;
+
+/**
+ * The longest gap between two reads of `lengthBytes` for which one read of all three costs the device less time than two reads, while `depth`
+ * are in flight. To within an eighth.
+ */
+export function worthwhileGapBytes(device: DeviceSpeed, lengthBytes: number, depth: number): number {
+  const requestMs = (bytes: number): number => bytes / readBytesPerSecond(device, bytes, depth);
+  const apartMs = 2 * requestMs(lengthBytes);
+  let gapBytes = 0;
+  for (let next = 512; next <= GAP_BYTES_MAX; next *= 1.125) {
+    if (requestMs(2 * lengthBytes + next) > apartMs) break;
+    gapBytes = next;
+  }
+  return Math.floor(gapBytes);
+}

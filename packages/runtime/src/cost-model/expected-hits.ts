@@ -55,7 +55,13 @@ export function expectedHitShare(demand: LayerDemand, slotCount: number, pinnedC
   if (slotCount >= demand.neuronCount) return 1;
   if (slotCount <= 0 || demand.namedPerToken <= 0) return 0;
   const pinnedShare = coverageOf(demand, pinnedCount);
-  const others = { ...demand, namedPerToken: demand.namedPerToken * (1 - pinnedShare) };
+  if (pinnedShare >= 1) return 1;
+  // What is pinned is hot, and so less often fresh than the others: halfway between equally often and never.
+  const others = {
+    ...demand,
+    namedPerToken: demand.namedPerToken * (1 - pinnedShare),
+    freshShareByWindow: demand.freshShareByWindow.map((share) => Math.min(1, share / Math.sqrt(1 - pinnedShare))),
+  };
   return pinnedShare + (1 - pinnedShare) * recencyHitShare(others, slotCount - pinnedCount);
 }
 

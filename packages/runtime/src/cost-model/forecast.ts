@@ -3,7 +3,7 @@ import { isExactlySparse } from "@flashlm/contracts";
 import { layerBlock, predictorBlock } from "../blocks.js";
 import { FLIGHT_COUNT, type MemoryPlan } from "../memory-plan.js";
 import { READ_BYTES_MAX } from "../read-into.js";
-import { batchMs, type DeviceSpeed } from "./device-costs.js";
+import { batchMs, type DeviceSpeed, worthwhileGapBytes } from "./device-costs.js";
 import { expectedHitShare, uniformDemand, windowThatFits } from "./expected-hits.js";
 import type { KernelSpeed } from "./kernel-speed.js";
 
@@ -197,16 +197,19 @@ function streamedBlocks(
   return { readBytes: attentionBytes + predictorBytes, scoredBytes: block?.lengthBytes ?? 0 };
 }
 
-/** Gaps that are read rather than skipped: what a second request costs at full depth. */
-const GAP_BYTES = 16 * 1024;
-
 function sparseReads(
   request: ForecastRequest,
   missCount: number,
   demand: LayerDemand,
 ): { requestCount: number; requestBytes: number } {
   const { strideBytes } = request.bundle.manifest.record;
-  return missReads(missCount, demand.neuronCount, strideBytes, request.reader.alignmentBytes, GAP_BYTES);
+  const { alignmentBytes, inFlightMax } = request.reader;
+  const gapBytes = worthwhileGapBytes(
+    request.device,
+    strideBytes,
+    Math.min(inFlightMax, Math.max(1, missCount)),
+  );
+  return missReads(missCount, demand.neuronCount, strideBytes, alignmentBytes, gapBytes);
 }
 
 function streamReads(lengthBytes: number): { requestCount: number; requestBytes: number } {
