@@ -4,9 +4,11 @@ import { addBundle } from "./commands/bundle.js";
 import { addCalibrate } from "./commands/calibrate.js";
 import { addDevice } from "./commands/device.js";
 import { addDoctor } from "./commands/doctor.js";
+import { addEval } from "./commands/eval.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
+import { addPlan } from "./commands/plan.js";
 import { addReplay } from "./commands/replay.js";
 import { addRun } from "./commands/run.js";
 import { addSynth } from "./commands/synth.js";
@@ -23,9 +25,11 @@ export async function main(args: readonly string[]): Promise<void> {
     addCalibrate,
     addDevice,
     addDoctor,
+    addEval,
     addInspect,
     addLogits,
     addPerplexity,
+    addPlan,
     addReplay,
     addSynth,
   ];

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { GeneratorReport } from "@flashlm/contracts";
+import type { TokenForecast } from "@flashlm/runtime";
 import { formatBytes } from "./memory-option.js";
 import type { Session } from "./session.js";
 
@@ -31,6 +32,10 @@ export interface RunReport {
   readonly peakResidentBytes: number | null;
   readonly overheadBytes: number;
   readonly memory: GeneratorReport["memory"];
+  /** What the cost model expected of a decoded token; null where the device or the kernels have not been measured. */
+  readonly forecast: TokenForecast | null;
+  /** Forecast over measured time of a decoded token. */
+  readonly forecastRatio: number | null;
 }
 
 const ratio = (part: number, whole: number): number => (whole > 0 ? part / whole : 0);
@@ -52,8 +57,13 @@ export function systemReadBytes(): number | null {
 
 /**
  * @param systemBytesBefore - what {@link systemReadBytes} said before the engine was made.
+ * @param forecast - what the cost model expects of this run, where it is known.
  */
-export function makeReport(session: Session, systemBytesBefore: number | null): RunReport {
+export function makeReport(
+  session: Session,
+  systemBytesBefore: number | null,
+  forecast: TokenForecast | null = null,
+): RunReport {
   const raw = session.generator.report();
   const peakKilobytes = procField("/proc/self/status", "VmHWM");
   const systemBytes = systemReadBytes();
@@ -77,6 +87,9 @@ export function makeReport(session: Session, systemBytesBefore: number | null): 
     peakResidentBytes: peakKilobytes === null ? null : peakKilobytes * 1024,
     overheadBytes: session.overheadBytes,
     memory: raw.memory,
+    forecast,
+    forecastRatio:
+      forecast && raw.decodeTokens > 0 ? forecast.tokenMs / (raw.decodeMs / raw.decodeTokens) : null,
   };
 }
 
@@ -90,6 +103,11 @@ export function describeReport(report: RunReport): string[] {
   return [
     `speed: ${report.tokensPerSecond.toFixed(1)} tokens/s over ${report.decodeTokens} tokens; prompt ${report.promptTokensPerSecond.toFixed(0)} tokens/s over ${report.promptTokens}`,
     `token: ${ms(report.msPerToken)} = I/O wait ${ms(report.ioWaitMsPerToken)} + cache ${ms(report.cacheMsPerToken)} + compute ${ms(report.computeMsPerToken)}`,
+    ...(report.forecast
+      ? [
+          `forecast: ${ms(report.forecast.tokenMs)} = I/O wait ${ms(report.forecast.ioWaitMs)} + cache ${ms(report.forecast.cacheMs)} + compute ${ms(report.forecast.computeMs)}; ${(100 * (report.forecastRatio ?? 0)).toFixed(0)}% of what was measured`,
+        ]
+      : ["forecast: none (flashlm device and flashlm plan measure what it needs)"]),
     `flash: ${formatBytes(report.readBytesPerToken)} per token, ${formatBytes(report.readBytes)} in all${measured}; hit rate ${(100 * report.hitRate).toFixed(0)}%, kept ${(100 * report.keptShare).toFixed(0)}% of neurons`,
     `memory: planned ${formatBytes(report.plannedBytes)}${peak}`,
   ];

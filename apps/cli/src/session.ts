@@ -55,12 +55,12 @@ export function needTokenizer(model: OpenModel): TextTokenizer {
   );
 }
 
-/** Plans the memory, starts the engine's thread and waits until its weights are loaded. */
-export async function startSession(
+/** What an engine is set up with, and what the process needs beside it. */
+export function setUpEngine(
   model: OpenModel,
   flags: EngineFlags,
   contextNeeded: number,
-): Promise<Session> {
+): { readonly setup: EngineSetup; readonly overheadBytes: number } {
   const option = parseMemory(flags.memory);
   const overheadBytes = process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
   const limits = {
@@ -68,16 +68,24 @@ export async function startSession(
     bytes: () => (option.kind === "bytes" ? option.bytes - overheadBytes : 0),
     max: () => Number.POSITIVE_INFINITY,
   };
-  const memoryBytes = limits[option.kind]();
-  const threadCount = flags.threads ?? os.availableParallelism();
   const setup: EngineSetup = {
     flags,
     bundlePath: model.bundlePath,
-    memoryBytes,
+    memoryBytes: limits[option.kind](),
     contextNeeded,
-    threadCount,
+    threadCount: flags.threads ?? os.availableParallelism(),
     stop: new SharedArrayBuffer(4),
   };
+  return { setup, overheadBytes };
+}
+
+/** Plans the memory, starts the engine's thread and waits until its weights are loaded. */
+export async function startSession(
+  model: OpenModel,
+  flags: EngineFlags,
+  contextNeeded: number,
+): Promise<Session> {
+  const { setup, overheadBytes } = setUpEngine(model, flags, contextNeeded);
   const plan = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
   const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { workerData: setup });
   const generator = await connectGenerator(worker, setup.stop);
@@ -85,7 +93,7 @@ export async function startSession(
 }
 
 /** The plan as lines for people. */
-export function describePlan(session: Session): string[] {
+export function describePlan(session: Pick<Session, "plan" | "overheadBytes" | "limitBytes">): string[] {
   const rows = [
     ...session.plan.rows,
     { owner: "process (Node, code, tokenizer, threads)", plannedBytes: session.overheadBytes },

@@ -1,4 +1,5 @@
 export * from "./bundle.js";
+export * from "./demand.js";
 export * from "./device-profile.js";
 export * from "./errors.js";
 export * from "./flash-reader.js";

@@ -1,3 +1,16 @@
+export type { DeviceSpeed } from "./cost-model/device-costs.js";
+export { batchMs, readBytesPerSecond } from "./cost-model/device-costs.js";
+export {
+  coverageOf,
+  expectedHitShare,
+  freshShare,
+  uniformDemand,
+  windowNeurons,
+  windowThatFits,
+} from "./cost-model/expected-hits.js";
+export { type ForecastRequest, forecastToken, missReads, type TokenForecast } from "./cost-model/forecast.js";
+export type { KernelSpeed } from "./cost-model/kernel-speed.js";
+export { type ProbeParts, probeKernels } from "./cost-model/probe-kernels.js";
 export {
   createEngine,
   type EngineOptions,

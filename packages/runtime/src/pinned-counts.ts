@@ -5,9 +5,8 @@ import type { BundleManifest, PredictorPart } from "@flashlm/contracts";
  *
  * - `share` given: that share of the slots.
  * - Dense runs name every neuron for every token, where any recency rule has no hits at all: all slots.
- * - One token is expected to name more neurons than there are slots, and the order is calibrated: all slots, because then the
- *   hottest neurons hit more often than whatever the token before left behind.
- * - Otherwise none: the window holds a token's neurons, and recency adapts to the text.
+ * - Otherwise none. A window that never gives up the current token's neurons keeps its hits also where a token names more than the
+ *   slots hold, and had at least as many of them as pins in every trace so far (docs/decisions/0007-cache-policies.md).
  *
  * @param share - from 0 to 1, or null to choose.
  */
@@ -21,9 +20,6 @@ export function pinnedCounts(
     const slotCount = slotCountByLayer[layerIndex] ?? 0;
     const most = Math.min(slotCount, neuronCount);
     if (share !== null) return Math.min(most, Math.round(slotCount * share));
-    if (predictor.dense) return most;
-    const expected = predictor.expectedShare?.(manifest, layerIndex) ?? null;
-    const exceeds = expected !== null && expected * neuronCount > slotCount;
-    return exceeds && manifest.calibration !== null ? most : 0;
+    return predictor.dense ? most : 0;
   });
 }

@@ -1,7 +1,7 @@
 // What choosing slots costs per token, at the shape of a 7B model: 32 layers of 11008 neurons, 10 % named per token.
 // Moving records is real copying here (RECORD_BYTES each), so that the compact cache pays what it pays in the engine.
 // Usage: node bench/acquire.mjs [--smoke]   (after `tsup`)
-import { compactCache, slotMapCache } from "../dist/index.js";
+import { parseCache } from "../dist/index.js";
 
 const smoke = process.argv.includes("--smoke");
 const LAYER_COUNT = smoke ? 2 : 32;
@@ -62,15 +62,17 @@ function measure(part, setsByLayer, copies) {
 }
 
 const setsByLayer = Array.from({ length: LAYER_COUNT }, (_, layerIndex) => makeSets(layerIndex + 1));
-for (const [part, copies] of [
-  [compactCache, true],
-  [compactCache, false],
-  [slotMapCache, false],
+for (const [name, copies] of [
+  ["compact", true],
+  ["compact", false],
+  ["window", false],
+  ["lru", false],
+  ["lfu", false],
 ]) {
+  const { part } = parseCache(name);
   const { medianMs, stats } = measure(part, setsByLayer, copies);
   const hitShare = stats.hitCount / (stats.hitCount + stats.missCount);
-  const label =
-    part === compactCache ? `${part.name} (${copies ? "records copied" : "bookkeeping only"})` : part.name;
+  const label = name === "compact" ? `${name} (${copies ? "records copied" : "bookkeeping only"})` : name;
   console.log(
     `${label}: ${medianMs.toFixed(2)} ms/token for ${LAYER_COUNT} layers, ` +
       `hits ${(hitShare * 100).toFixed(1)} %, moves ${(stats.moveCount / TOKEN_COUNT / LAYER_COUNT).toFixed(1)} and ` +

@@ -81,7 +81,8 @@ async function perplexity(name: string, flags: PerplexityFlags): Promise<void> {
   }
 }
 
-function readText(path: string): string {
+/** A text file. @throws ENGINE_OPTION when it cannot be read. */
+export function readText(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {

@@ -4,6 +4,7 @@ import { FlashlmError } from "@flashlm/contracts";
 import { createStopMatcher } from "@flashlm/runtime";
 import type { Command } from "commander";
 import { looksLikeModel } from "../arguments.js";
+import { forecastSession } from "../forecasting.js";
 import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
 import { describeReport, makeReport, modeLine, systemReadBytes } from "../report.js";
 import {
@@ -92,7 +93,8 @@ async function run(first: string | undefined, second: string | undefined, flags:
       interrupt.signal,
       !flags.json,
     );
-    const report = makeReport(session, before);
+    const positions = promptTokens.length + tokens.length / 2;
+    const report = makeReport(session, before, forecastSession(session, model, flags, positions));
     if (flags.json)
       process.stdout.write(`${JSON.stringify({ tokens, text, mode: session.generator.mode, report })}\n`);
     else process.stdout.write("\n");

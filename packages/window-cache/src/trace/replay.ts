@@ -41,12 +41,12 @@ function rowOf(
   };
 }
 
-/** Slots that the choice pins in a layer; left to the plan, all of them where a token names more units than there are slots. */
+/** Slots that the choice pins in a layer; left to the plan, all of them where every token names every unit. */
 function pinnedCount(trace: Trace, layerIndex: number, slotCount: number, share: number | null): number {
   const { unitCount, ids } = trace.layers[layerIndex]!;
   const most = Math.min(unitCount, slotCount);
   if (share !== null) return Math.min(most, Math.round(slotCount * share));
-  return ids.length / Math.max(1, trace.tokenCount) > slotCount ? most : 0;
+  return ids.length === trace.tokenCount * unitCount ? most : 0;
 }
 
 /** Replays a trace through the real cache of a choice. */

@@ -1,0 +1,158 @@
+import { FlashlmError } from "@flashlm/contracts";
+import { type MemoryPlan, planEngine, type TokenForecast } from "@flashlm/runtime";
+import type { Command } from "commander";
+import { composeParts, engineOptions } from "../engine-parts.js";
+import { forecastPlan, type Measured, measureForForecast } from "../forecasting.js";
+import { formatBytes } from "../memory-option.js";
+import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
+import { describePlan, type OpenModel, openModel, setUpEngine } from "../session.js";
+import { formatTable } from "../table.js";
+
+interface PlanFlags extends EngineFlags {
+  readonly positions?: number;
+}
+
+/** Budgets of the table that is printed without `--memory`. */
+const BUDGETS = ["25%", "35%", "50%", "65%", "75%", "90%", "100%", "max"] as const;
+
+/** Registers `flashlm plan`. */
+export function addPlan(program: Command): void {
+  const command = program
+    .command("plan")
+    .description(
+      "say before any run what a memory limit gives: what is resident, and the forecast of a token's time; without --memory for several limits",
+    )
+    .argument("[model]", "bundle folder, Hugging Face folder or GGUF file (default: the embedded model)");
+  withEngineFlags(command)
+    .option(
+      "--positions <count>",
+      "context that a token attends to (default: half of the context)",
+      wholeNumber("--positions", 0),
+    )
+    .action((model: string | undefined, flags: PlanFlags) => plan(model, flags));
+}
+
+/** One memory limit: its plan and forecasts, or why it is too small. */
+interface Row {
+  readonly memory: string;
+  readonly plan?: MemoryPlan;
+  readonly limitBytes?: number;
+  readonly overheadBytes?: number;
+  readonly forecast?: TokenForecast;
+  /** The same with reads that begin a layer early. */
+  readonly lookAheadMs?: number;
+  readonly tooSmall?: string;
+}
+
+async function plan(name: string | undefined, flags: PlanFlags): Promise<void> {
+  const model = await openModel(name, flags);
+  const { setup } = setUpEngine(model, flags, 0);
+  const measured = await measureForForecast(model, flags, setup.threadCount);
+  const budgets = flags.memory === undefined ? BUDGETS : [flags.memory];
+  const rows = budgets.map((memory) => planRow(model, { ...flags, memory }, measured));
+  if (flags.memory !== undefined && rows[0]?.tooSmall !== undefined)
+    throw new FlashlmError("BUDGET_TOO_SMALL", rows[0].tooSmall, { memory: flags.memory });
+  if (flags.json) {
+    const { device, kernel, demand } = measured;
+    const figures = { weightBytes: model.bundle.weightBytes, sparsity: flags.sparsity, kernel };
+    process.stdout.write(
+      `${JSON.stringify({ ...figures, device: { backend: device.backend, measuredAt: device.measuredAt }, demandTokens: demand?.tokenCount ?? null, rows })}\n`,
+    );
+    return;
+  }
+  const single = flags.memory === undefined ? null : rows[0]!;
+  const lines = single ? describeOne(single) : describeTable(rows);
+  const assumptions = rows.find((row) => row.forecast)?.forecast?.assumptions ?? [];
+  const notes = [...measured.notes, ...assumptions.map((text) => `assumed: ${text}`)];
+  process.stdout.write(`${[...lines, "", ...notes].join("\n")}\n`);
+}
+
+function planRow(model: OpenModel, flags: PlanFlags, measured: Measured): Row {
+  const memory = flags.memory ?? "";
+  const { setup, overheadBytes } = setUpEngine(model, flags, 0);
+  try {
+    const made = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
+    const positions = flags.positions ?? Math.floor(made.contextLength / 2);
+    const forecast = forecastPlan(model, flags, made, measured, positions);
+    const lookAheadMs = forecastPlan(model, flags, made, measured, positions, true).tokenMs;
+    return {
+      memory,
+      plan: made,
+      limitBytes: made.totalBytes + overheadBytes,
+      overheadBytes,
+      forecast,
+      lookAheadMs,
+    };
+  } catch (error) {
+    if (FlashlmError.isInstance(error) && error.code === "BUDGET_TOO_SMALL")
+      return { memory, tooSmall: error.message };
+    throw error;
+  }
+}
+
+const ms = (value: number): string => value.toFixed(value < 100 ? 1 : 0);
+const percent = (share: number): string => `${(100 * share).toFixed(0)}%`;
+
+function slotShare({ slotCountByLayer, pinnedCountByLayer }: MemoryPlan): { slots: number; pinned: number } {
+  const slots = slotCountByLayer.reduce((total, count) => total + count, 0);
+  return {
+    slots,
+    pinned: pinnedCountByLayer.reduce((total, count) => total + count, 0) / Math.max(1, slots),
+  };
+}
+
+function describeTable(rows: readonly Row[]): string[] {
+  const head = [
+    "memory",
+    "total",
+    "context",
+    "slots",
+    "window",
+    "hits",
+    "read/token",
+    "ms/token",
+    "wait",
+    "cache",
+    "compute",
+    "tokens/s",
+    "ahead ms",
+  ];
+  const cells = rows.map(({ memory, plan: made, limitBytes, forecast, lookAheadMs, tooSmall }) => {
+    if (tooSmall !== undefined || !made || !forecast) return [memory, "too small"];
+    return [
+      memory,
+      formatBytes(limitBytes ?? 0),
+      String(made.contextLength),
+      String(slotShare(made).slots),
+      forecast.windowTokens === null ? "-" : String(forecast.windowTokens),
+      percent(forecast.hitShare),
+      formatBytes(forecast.readBytes),
+      ms(forecast.tokenMs),
+      ms(forecast.ioWaitMs),
+      ms(forecast.cacheMs),
+      ms(forecast.computeMs),
+      (1000 / forecast.tokenMs).toFixed(1),
+      forecast.windowTokens === null ? "-" : ms(lookAheadMs ?? 0),
+    ];
+  });
+  return formatTable(head, cells);
+}
+
+function describeOne({ plan: made, forecast, limitBytes, overheadBytes, lookAheadMs }: Row): string[] {
+  if (!made || !forecast) return [];
+  const { slots, pinned } = slotShare(made);
+  const window =
+    forecast.windowTokens === null
+      ? "every neuron is used by every token: the first ones keep their slots"
+      : `window of ${forecast.windowTokens} tokens fits; ${percent(pinned)} of the slots are pinned`;
+  return [
+    "memory plan:",
+    ...describePlan({ plan: made, overheadBytes: overheadBytes ?? 0, limitBytes: limitBytes ?? 0 }),
+    `slots: ${slots} neurons, ${Math.round(slots / made.slotCountByLayer.length)} a layer; ${window}`,
+    `forecast: ${ms(forecast.tokenMs)} ms/token (${(1000 / forecast.tokenMs).toFixed(1)} tokens/s) = I/O wait ${ms(forecast.ioWaitMs)} + cache ${ms(forecast.cacheMs)} + compute ${ms(forecast.computeMs)}`,
+    `flash: ${formatBytes(forecast.readBytes)} per token, ${ms(forecast.ioMs)} ms of the device; hit rate ${percent(forecast.hitShare)}, ${percent(forecast.namedShare)} of neurons named`,
+    ...(forecast.windowTokens === null
+      ? []
+      : [`look-ahead of one layer would give ${ms(lookAheadMs ?? 0)} ms/token`]),
+  ];
+}

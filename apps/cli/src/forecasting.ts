@@ -1,0 +1,135 @@
+import { type DeviceProfile, FlashlmError, type ModelDemand } from "@flashlm/contracts";
+import { measureDevice } from "@flashlm/flash-io";
+import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
+import { parseSparsity } from "@flashlm/predictor";
+import {
+  forecastToken,
+  type KernelSpeed,
+  type MemoryPlan,
+  probeKernels,
+  type TokenForecast,
+} from "@flashlm/runtime";
+import { loadDeviceProfile, profileOfReader } from "./device-store.js";
+import { loadDemand, loadKernelSpeed, saveKernelSpeed } from "./measured-store.js";
+import type { EngineFlags } from "./options.js";
+import { readerFactory } from "./readers.js";
+import type { OpenModel, Session } from "./session.js";
+
+/** How long a device that has no profile is measured for a plan. */
+const QUICK_MEASURE_MS = 3000;
+/** Reads in flight of a backend, as `openFlashReader` chooses them. */
+const IN_FLIGHT: Readonly<Record<string, number>> = { io_uring: 128 };
+const IN_FLIGHT_DEFAULT = 32;
+
+/** What was measured for a forecast. */
+export interface Measured {
+  readonly device: DeviceProfile;
+  readonly kernel: KernelSpeed;
+  readonly demand: ModelDemand | null;
+  readonly reader: { readonly inFlightMax: number; readonly alignmentBytes: number };
+  /** Where the figures are from, for people. */
+  readonly notes: readonly string[];
+}
+
+/** What is saved of this machine and model, and what is not is measured now: kernels for half a second, a disk without profile for three. */
+export async function measureForForecast(
+  model: OpenModel,
+  flags: EngineFlags,
+  threadCount: number,
+): Promise<Measured> {
+  const { bundle } = model;
+  const reader = await readerFactory(flags.reader)(bundle.filePaths);
+  const { capabilities } = reader;
+  const saved = profileOfReader(reader);
+  await reader.close();
+  const device = saved ?? (await quickProfile(model, flags));
+  const savedSpeed = loadKernelSpeed(bundle, flags, threadCount);
+  const kernel = savedSpeed ?? (await probe(model, flags, threadCount));
+  const demand = loadDemand(bundle, flags.sparsity);
+  return {
+    device,
+    kernel,
+    demand,
+    reader: { inFlightMax: capabilities.inFlightMax, alignmentBytes: capabilities.alignmentBytes },
+    notes: [
+      `device: ${capabilities.backend} ${capabilities.directIo ? "direct" : "buffered"}, ${saved ? `measured ${device.measuredAt}` : "measured just now for three seconds (flashlm device measures better, once)"}`,
+      `kernels: ${kernel.target} x${kernel.threadCount}, ${savedSpeed ? "measured before" : "measured just now"}`,
+      ...(demand ? [`demand: ${demand.tokenCount} tokens, ${demand.sparsity}`] : []),
+    ],
+  };
+}
+
+async function quickProfile(model: OpenModel, flags: EngineFlags): Promise<DeviceProfile> {
+  const path = model.bundle.filePaths[1] ?? model.bundlePath;
+  if (flags.reader === "memory") {
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      "Expected a --reader that reads a device but it is memory, which a forecast says nothing about. Leave it out.",
+    );
+  }
+  return measureDevice(path, { openReader: readerFactory(flags.reader), budgetMs: QUICK_MEASURE_MS });
+}
+
+async function probe(model: OpenModel, flags: EngineFlags, threadCount: number): Promise<KernelSpeed> {
+  const kernel = await probeKernels({
+    bundle: model.bundle,
+    createKernels: (options) => loadKernels({ target: flags.kernels, ...options }),
+    kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
+    threadCount,
+    cacheDtype: flags.kvCache === "auto" ? null : flags.kvCache,
+    precision: flags.dots,
+  });
+  saveKernelSpeed(model.bundle, flags, threadCount, kernel);
+  return kernel;
+}
+
+/** A token's forecast under a memory plan. */
+export function forecastPlan(
+  model: OpenModel,
+  flags: EngineFlags,
+  plan: MemoryPlan,
+  measured: Measured,
+  positionCount: number,
+  lookAhead = false,
+): TokenForecast {
+  const predictor = parseSparsity(flags.sparsity);
+  return forecastToken({ bundle: model.bundle, plan, predictor, ...measured, positionCount, lookAhead });
+}
+
+/**
+ * The forecast for a run that is under way, from what is saved; nothing is measured, since the run's memory is spoken for. Null where the
+ * device or the kernels have not been measured: `flashlm device` and `flashlm plan` do.
+ */
+export function forecastSession(
+  session: Session,
+  model: OpenModel,
+  flags: EngineFlags,
+  positionCount: number,
+): TokenForecast | null {
+  const [backend = ""] = (session.generator.mode.reader ?? "").split(" ");
+  const [target = "", threads = ""] = (session.generator.mode.kernels ?? "").split(" x");
+  const kernel = loadKernelSpeed(model.bundle, flags, Number(threads));
+  const device = savedProfile(model.bundle.filePaths.at(-1) ?? model.bundlePath, backend);
+  if (!device || kernel?.target !== target) return null;
+  const reader = {
+    inFlightMax: IN_FLIGHT[backend] ?? IN_FLIGHT_DEFAULT,
+    alignmentBytes: device.alignmentBytes,
+  };
+  const demand = loadDemand(model.bundle, flags.sparsity);
+  return forecastPlan(
+    model,
+    flags,
+    session.plan,
+    { device, kernel, demand, reader, notes: [] },
+    positionCount,
+  );
+}
+
+function savedProfile(path: string, backend: string): DeviceProfile | null {
+  try {
+    return loadDeviceProfile(path, backend);
+  } catch (error) {
+    if (FlashlmError.isInstance(error)) return null; // Damaged or of another version: said when the engine opened its reader.
+    throw error;
+  }
+}

@@ -1,0 +1,114 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import { join } from "node:path";
+import {
+  type BundleIndex,
+  DEMAND_COVERAGE_STEPS,
+  DEMAND_WINDOW_MAX,
+  type LayerDemand,
+  type ModelDemand,
+} from "@flashlm/contracts";
+import type { KernelSpeed } from "@flashlm/runtime";
+import { flashlmHome } from "./home.js";
+import type { EngineFlags } from "./options.js";
+
+function pathOf(folder: string, key: unknown): string {
+  const name = createHash("sha256").update(JSON.stringify(key)).digest("hex").slice(0, 24);
+  return join(flashlmHome(), folder, `${name}.json`);
+}
+
+function save(folder: string, key: unknown, value: unknown): void {
+  const path = pathOf(folder, key);
+  mkdirSync(join(flashlmHome(), folder), { recursive: true });
+  const temporary = `${path}.${process.pid}`;
+  writeFileSync(temporary, `${JSON.stringify(value)}\n`);
+  renameSync(temporary, path);
+}
+
+/** What was saved, or null: absent or damaged files are only memories, measured again as needed. */
+function load(folder: string, key: unknown): unknown {
+  try {
+    return JSON.parse(readFileSync(pathOf(folder, key), "utf8"));
+  } catch {
+    return null;
+  }
+}
+
+/** Everything that a kernel's speed depends on. */
+function speedKey(bundle: BundleIndex, flags: EngineFlags, threadCount: number): unknown {
+  const { model, record, dtype } = bundle.manifest;
+  const processor = os.cpus()[0]?.model ?? "";
+  const shape = [
+    model.family,
+    model.hiddenSize,
+    model.vocabularySize,
+    model.attention,
+    model.ffn,
+    record,
+    dtype,
+  ];
+  return [1, processor, flags.kernels, flags.dots, flags.kvCache, threadCount, shape];
+}
+
+const SPEED_FIELDS = [
+  "layerMs",
+  "positionMs",
+  "activationMs",
+  "downMs",
+  "flightMs",
+  "headMs",
+  "scoreBytesPerSecond",
+] as const;
+
+/** Keeps what a probe measured. */
+export function saveKernelSpeed(
+  bundle: BundleIndex,
+  flags: EngineFlags,
+  threadCount: number,
+  speed: KernelSpeed,
+): void {
+  save("kernels", speedKey(bundle, flags, threadCount), speed);
+}
+
+/** The saved speed of these kernels at this model's shapes, or null. */
+export function loadKernelSpeed(
+  bundle: BundleIndex,
+  flags: EngineFlags,
+  threadCount: number,
+): KernelSpeed | null {
+  const value = load("kernels", speedKey(bundle, flags, threadCount)) as KernelSpeed | null;
+  const valid =
+    typeof value?.target === "string" &&
+    value.threadCount === threadCount &&
+    SPEED_FIELDS.every((field) => Number.isFinite(value[field]) && value[field] >= 0);
+  return valid ? value : null;
+}
+
+/** Calibration changes the order of records, so a demand belongs to one order. */
+function demandKey(bundle: BundleIndex, sparsity: string): unknown {
+  const { source, dtype, calibration } = bundle.manifest;
+  return [1, source.contentHash, dtype, calibration && [calibration.text, calibration.tokenCount], sparsity];
+}
+
+/** Keeps what a text was measured to ask of the layers. */
+export function saveDemand(bundle: BundleIndex, demand: ModelDemand): void {
+  save("demand", demandKey(bundle, demand.sparsity), demand);
+}
+
+/** The saved demand of a predictor, or null. */
+export function loadDemand(bundle: BundleIndex, sparsity: string): ModelDemand | null {
+  const value = load("demand", demandKey(bundle, sparsity)) as ModelDemand | null;
+  if (!Array.isArray(value?.layers) || value.layers.length !== bundle.manifest.layers.length) return null;
+  const shares = (list: unknown, count: number): boolean =>
+    Array.isArray(list) && list.length === count && list.every((share) => share >= 0 && share <= 1);
+  const valid = value.layers.every(
+    (layer: LayerDemand, index) =>
+      layer.neuronCount === bundle.manifest.layers[index]?.neuronCount &&
+      layer.namedPerToken >= 0 &&
+      layer.namedPerToken <= layer.neuronCount &&
+      shares(layer.freshShareByWindow, DEMAND_WINDOW_MAX) &&
+      shares(layer.coverageByShare, DEMAND_COVERAGE_STEPS + 1),
+  );
+  return valid ? value : null;
+}
