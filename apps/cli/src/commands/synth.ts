@@ -98,6 +98,8 @@ async function measureIfWanted(
     kernels: "auto",
     reader: "auto",
     cache: "auto",
+    kvCache: "auto",
+    dots: "f32",
     verify: "never",
     ...(flags.threads === undefined ? {} : { threads: flags.threads }),
     ...(flags.json === undefined ? {} : { json: flags.json }),

@@ -33,6 +33,9 @@ function publishedIds(preset: SyntheticPreset): SpecialIds {
 /** The key that says in a `config.json` what the checkpoint is; readers of Hugging Face ignore it. */
 export const SYNTHETIC_KEY = "flashlm_synthetic";
 
+/** How names of synthetic checkpoints end, in bundles and in what runs print. */
+export const SYNTHETIC_SUFFIX = " (synthetic)";
+
 /** What {@link SYNTHETIC_KEY} holds. */
 export interface SyntheticLabel {
   readonly preset: string;
