@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { addBundle } from "./commands/bundle.js";
 import { addCalibrate } from "./commands/calibrate.js";
 import { addDevice } from "./commands/device.js";
+import { addDoctor } from "./commands/doctor.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
@@ -21,6 +22,7 @@ export async function main(args: readonly string[]): Promise<void> {
     addBundle,
     addCalibrate,
     addDevice,
+    addDoctor,
     addInspect,
     addLogits,
     addPerplexity,

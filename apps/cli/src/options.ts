@@ -9,7 +9,7 @@ export interface EngineFlags {
   readonly context?: number;
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
-  readonly kernels: "auto" | "wasm" | "reference";
+  readonly kernels: "auto" | "native" | "wasm" | "reference";
   readonly reader: ReaderChoice;
   readonly kvCache: "auto" | CacheDtype;
   readonly dots: DotPrecision;
@@ -73,7 +73,7 @@ export function withEngineFlags(command: Command): Command {
     .option("--sparsity <which>", "dense | oracle | shadow:KEPT | gate:KEPT", "dense")
     .addOption(
       new Option("--kernels <target>", "compute target")
-        .choices(["auto", "wasm", "reference"])
+        .choices(["auto", "native", "wasm", "reference"])
         .default("auto"),
     )
     .addOption(new Option("--reader <reader>", "how flash is read").choices(READERS).default("auto"))

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "fault_hook.h"
+
 namespace flash_io {
 namespace {
 
@@ -41,6 +43,7 @@ Request next_request(Read& read, uint32_t alignment) {
 }
 
 bool finish_request(Read& read, uint32_t alignment, int64_t result) {
+  result = inject_fault(read, result);
   if (result < 0) {
     if (result == -EINTR || result == -EAGAIN) return false;
     // A device may ask for more than the alignment that was found at opening.

@@ -160,7 +160,7 @@ class MergingPlanner implements ReadPlanner {
     return next;
   }
 
-  /** True when the growing read together with a record costs no more than apart, copies from the staging included. */
+  /** True when one read of the growing read together with a record is cheaper than two, copies from the staging included. */
   private pays(
     cost: DepthCost,
     offsetBytes: number,
@@ -169,18 +169,19 @@ class MergingPlanner implements ReadPlanner {
     isContiguous: boolean,
   ): boolean {
     const { read } = this;
-    const endBytes = Math.max(read.endBytes, recordEnd);
-    const apartMs =
-      cost.requestMs(this.alignedBytes(read.startBytes, read.endBytes)) +
-      cost.requestMs(this.alignedBytes(offsetBytes, recordEnd));
-    const togetherMs = cost.requestMs(this.alignedBytes(read.startBytes, endBytes));
-    if (isContiguous) return togetherMs <= apartMs;
+    // Touching blocks: the longer read moves no byte more, so that it never costs more than its parts.
+    if (isContiguous) return true;
     let copiedBytes = 0;
     if (this.isDirect(read.isContiguous, read.startBytes, read.endBytes, read.targetBytes))
       copiedBytes += read.endBytes - read.startBytes;
     if (this.isDirect(target !== TARGET_ANYWHERE, offsetBytes, recordEnd, target))
       copiedBytes += recordEnd - offsetBytes;
-    return togetherMs + copiedBytes * this.costs!.copyMsPerByte <= apartMs;
+    return cost.mergePays(
+      this.alignedBytes(read.startBytes, read.endBytes),
+      this.alignedBytes(offsetBytes, recordEnd),
+      this.alignedBytes(read.startBytes, Math.max(read.endBytes, recordEnd)),
+      copiedBytes * this.costs!.copyMsPerByte,
+    );
   }
 
   private alignedBytes(startBytes: number, endBytes: number): number {

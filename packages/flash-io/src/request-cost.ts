@@ -3,6 +3,9 @@ import { type DeviceProfile, FlashlmError } from "@flashlm/contracts";
 /** Reads within this of the fastest count as equally fast; less than what two measurements of one cell differ by. */
 const EQUALLY_FAST = 1.05;
 
+/** Of the cost of a request, what a merge must save: predictions are no better than this, and a merge that saves nothing only reads more. */
+const SAVING_SHARE = 0.25;
+
 /**
  * What requests cost on a device while the queue holds one number of them: a piecewise linear function of their length,
  * through the measured points. Below the shortest measured length the cost stays the same, because a device reads whole
@@ -11,33 +14,41 @@ const EQUALLY_FAST = 1.05;
 export class DepthCost {
   readonly depth: number;
   private readonly lengthBytes: readonly number[];
+  private readonly measuredMs: readonly number[];
   private readonly ms: readonly number[];
 
   /** @param points - `[lengthBytes, ms]`, ascending by length, at least one. */
   constructor(depth: number, points: readonly (readonly [lengthBytes: number, ms: number])[]) {
     this.depth = depth;
     this.lengthBytes = points.map(([lengthBytes]) => lengthBytes);
-    const ms = points.map((point) => point[1]);
-    // A longer read is never the cheaper one: where noise says so, the shorter takes its cost.
-    for (let index = ms.length - 2; index >= 0; index--) ms[index] = Math.min(ms[index]!, ms[index + 1]!);
-    this.ms = ms;
+    this.measuredMs = points.map((point) => point[1]);
+    this.ms = withoutSpikes(this.lengthBytes, this.measuredMs);
   }
 
-  /** Milliseconds that the device is busy with a request of this length: the time it adds to a full queue. */
+  /** Milliseconds that the device is busy with a request of this length: the time it adds to a full queue. Measuring errors are smoothed away. */
   requestMs(lengthBytes: number): number {
-    const last = this.ms.length - 1;
-    if (lengthBytes <= this.lengthBytes[0]!) return this.ms[0]!;
-    if (lengthBytes >= this.lengthBytes[last]!)
-      return (this.ms[last]! * lengthBytes) / this.lengthBytes[last]!;
-    let upper = 1;
-    while (this.lengthBytes[upper]! < lengthBytes) upper++;
-    const lowerBytes = this.lengthBytes[upper - 1]!;
-    const share = (lengthBytes - lowerBytes) / (this.lengthBytes[upper]! - lowerBytes);
-    return this.ms[upper - 1]! + share * (this.ms[upper]! - this.ms[upper - 1]!);
+    return interpolate(this.lengthBytes, this.ms, lengthBytes);
+  }
+
+  /** The same as it was measured. */
+  measuredRequestMs(lengthBytes: number): number {
+    return interpolate(this.lengthBytes, this.measuredMs, lengthBytes);
+  }
+
+  /** True when one read instead of two (of `leftBytes` and `rightBytes`) saves enough, `extraMs` of other work counted in. */
+  mergePays(leftBytes: number, rightBytes: number, togetherBytes: number, extraMs: number): boolean {
+    const worthMs = this.requestMs(leftBytes) + (1 - SAVING_SHARE) * this.requestMs(rightBytes);
+    return this.requestMs(togetherBytes) + extraMs <= worthMs;
+  }
+
+  /** The longest gap between two requests for which {@link mergePays} without extra work. */
+  gapWorth(leftBytes: number, rightBytes: number): number {
+    const worthMs = this.requestMs(leftBytes) + (1 - SAVING_SHARE) * this.requestMs(rightBytes);
+    return Math.floor(this.lengthWithin(worthMs)) - leftBytes - rightBytes;
   }
 
   /** The longest request that costs at most `ms`. */
-  lengthWithin(ms: number): number {
+  private lengthWithin(ms: number): number {
     const last = this.ms.length - 1;
     if (ms >= this.ms[last]!) return (this.lengthBytes[last]! * ms) / this.ms[last]!;
     let upper = 0;
@@ -48,6 +59,30 @@ export class DepthCost {
     const lowerBytes = this.lengthBytes[upper - 1]!;
     return lowerBytes + share * (this.lengthBytes[upper]! - lowerBytes);
   }
+}
+
+/**
+ * Noise makes single cells slow, hardly ever fast. A longer read is never the cheaper one, so a shorter one that seems dearer takes its cost; and
+ * nothing costs more than the shorter reads that it could be cut into.
+ */
+function withoutSpikes(lengthBytes: readonly number[], measuredMs: readonly number[]): readonly number[] {
+  const ms = [...measuredMs];
+  for (let index = ms.length - 2; index >= 0; index--) ms[index] = Math.min(ms[index]!, ms[index + 1]!);
+  for (let index = 1; index < ms.length; index++) {
+    ms[index] = Math.min(ms[index]!, (ms[index - 1]! * lengthBytes[index]!) / lengthBytes[index - 1]!);
+  }
+  return ms;
+}
+
+function interpolate(lengths: readonly number[], ms: readonly number[], lengthBytes: number): number {
+  const last = ms.length - 1;
+  if (lengthBytes <= lengths[0]!) return ms[0]!;
+  if (lengthBytes >= lengths[last]!) return (ms[last]! * lengthBytes) / lengths[last]!;
+  let upper = 1;
+  while (lengths[upper]! < lengthBytes) upper++;
+  const lowerBytes = lengths[upper - 1]!;
+  const share = (lengthBytes - lowerBytes) / (lengths[upper]! - lowerBytes);
+  return ms[upper - 1]! + share * (ms[upper]! - ms[upper - 1]!);
 }
 
 /** What a device profile says about requests, for the depths that a reader reaches. */
@@ -106,7 +141,7 @@ export class RequestCosts {
   private totalMs(totalBytes: number, lengthBytes: number): number {
     const requestCount = Math.max(1, Math.ceil(totalBytes / lengthBytes));
     const cost = this.at(Math.min(requestCount, this.inFlightMax));
-    return requestCount * cost.requestMs(Math.min(lengthBytes, totalBytes));
+    return requestCount * cost.measuredRequestMs(Math.min(lengthBytes, totalBytes));
   }
 }
 
@@ -118,15 +153,12 @@ function pointsOf(profile: DeviceProfile, depth: number): [number, number][] {
   );
 }
 
-/** Over all pairs of lengths: how far apart two requests may be for one to cost no more than both. */
+/** Over all pairs of lengths: how far apart two requests may be for one to pay. */
 function largestGap(rows: readonly DepthCost[], lengths: readonly number[]): number {
   let largest = 0;
   for (const row of rows) {
     for (const left of lengths) {
-      for (const right of lengths) {
-        const apartMs = row.requestMs(left) + row.requestMs(right);
-        largest = Math.max(largest, Math.floor(row.lengthWithin(apartMs)) - left - right);
-      }
+      for (const right of lengths) largest = Math.max(largest, row.gapWorth(left, right));
     }
   }
   return largest;

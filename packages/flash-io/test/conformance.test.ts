@@ -10,6 +10,7 @@ import {
   type FlashReaderOptions,
   openFlashReader,
 } from "@flashlm/flash-io";
+import { works } from "./native-backends.js";
 import { profileOf } from "./support/profiles.js";
 
 /** A request costs 0.1 ms, a byte what it costs at 2 GB/s: a gap of up to 200 kB is cheaper than a request. */
@@ -37,14 +38,6 @@ const NATIVE: readonly FlashReaderOptions[] = [
   { backend: "pread" },
   { backend: "pread", directIo: "off", inFlightMax: 2 },
 ];
-const works = async (options: FlashReaderOptions): Promise<boolean> => {
-  try {
-    await (await openFlashReader([], options)).close();
-    return true;
-  } catch {
-    return false;
-  }
-};
 flashReaderConformance({ name: "auto", create: (paths) => openFlashReader(paths) });
 for (const options of NATIVE) {
   if (await works(options)) {

@@ -27,7 +27,7 @@ export const ATTENTION_POSITIONS_MAX = 65536;
 export const THREAD_COUNT_MAX = 8;
 /** Offset of a thread's dot results within its scratch, behind four rows with their padding. */
 export const SCRATCH_DOTS = 263168;
-/** Offset of a thread's rounded tokens: TOKEN_TILE of them, at most 9 bytes for 4 values each. */
+/** Offset of a thread's rounded tokens: TOKEN_TILE of them, numbers and a line of 64 bytes each, then 32 bytes per block of 32 columns. */
 export const SCRATCH_TOKENS = 264192;
 /** Tokens that are rounded to int8 and multiplied together. */
 export const TOKEN_TILE = 4;

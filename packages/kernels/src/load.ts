@@ -50,12 +50,8 @@ async function checkNumbers(name: TargetName): Promise<void> {
   throw new FlashlmError("KERNEL_LOAD", message);
 }
 
-/** Targets whose numbers were found right in this thread. */
-const trusted: Set<TargetName> = new Set();
-
 async function loadOne(name: TargetName, options: KernelSetOptions): Promise<KernelSet> {
-  if (!trusted.has(name)) await checkNumbers(name);
-  trusted.add(name);
+  await checkNumbers(name);
   return CREATORS[name](options);
 }
 

@@ -192,18 +192,22 @@ class Samples {
   }
 
   result(chunkBytes: number): CellResult {
-    const readCount = sum(this.readCounts);
     return {
-      bytesPerSecond: (readCount * chunkBytes * 1000) / sum(this.ms),
+      // The median batch: a moment in which another program had the disk does not count.
+      bytesPerSecond: this.speedAt(0.5) * chunkBytes * 1000,
       spread: this.spread(),
-      readCount,
+      readCount: sum(this.readCounts),
     };
   }
 
   private spread(): number {
+    return (this.speedAt(0.75) - this.speedAt(0.25)) / this.speedAt(0.5);
+  }
+
+  /** Quantile of the batches' reads per millisecond. */
+  private speedAt(share: number): number {
     const speeds = this.readCounts.map((count, index) => count / this.ms[index]!).toSorted((a, b) => a - b);
-    const at = (share: number): number => speeds[Math.round(share * (speeds.length - 1))]!;
-    return (at(0.75) - at(0.25)) / at(0.5);
+    return speeds[Math.round(share * (speeds.length - 1))]!;
   }
 }
 

@@ -59,7 +59,7 @@ export function interpolateCells(
   wanted: ReadonlySet<number>,
 ): DeviceCell[] {
   return cells.map((cell, index) => {
-    if (!wanted.has(index)) return cell;
+    if (!wanted.has(index) || cell.origin === "measured") return cell;
     const between =
       neighbours(cells, index, depthCount, (other) => other % depthCount === index % depthCount) ??
       neighbours(

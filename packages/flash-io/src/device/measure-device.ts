@@ -167,14 +167,16 @@ class Measurement {
     const late = new Set<number>();
     for (const [done, place] of places.entries()) {
       const leftMs = this.budgetMs - (performance.now() - this.startedMs);
-      if (leftMs <= 0) {
+      // A slow disk or a busy machine still gives one figure; a profile without any would be of no use.
+      if (leftMs <= 0 && done > 0) {
         late.add(place.index);
         continue;
       }
-      const shareMs = leftMs / (places.length - done);
+      const shareMs = Math.max(leftMs, 1) / (places.length - done);
       const cell = await this.cell(runnerOf(place.depth), place.chunkBytes, shareMs);
       cells[place.index] = cell;
       this.progress("random", firstShare + (1 - firstShare) * ((done + 1) / places.length), cell);
+      if (this.options.signal?.aborted) throw abortedError();
     }
     return interpolateCells(cells, this.depths.length, late);
   }

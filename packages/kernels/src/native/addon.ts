@@ -41,7 +41,11 @@ interface AddonBuilder {
   ): Promise<{ readonly path: string | undefined; readonly reason: string }>;
 }
 
-async function find(): Promise<LoadedAddon> {
+/**
+ * Finds the addon, building it the first time where a C++ compiler is there; that is said on stderr. Never rejects.
+ * `FLASHLM_NATIVE=off` in the environment leaves it out.
+ */
+export async function loadNativeAddon(): Promise<LoadedAddon> {
   try {
     const builder: AddonBuilder = await import(new URL("./addon.js", import.meta.url).href);
     const { path, reason } = await builder.ensureAddon(fileURLToPath(new URL("..", import.meta.url)), {
@@ -56,17 +60,6 @@ async function find(): Promise<LoadedAddon> {
   } catch (error) {
     return { addon: undefined, reason: `the addon does not load: ${(error as Error).message}` };
   }
-}
-
-let found: Promise<LoadedAddon> | undefined;
-
-/**
- * Finds the addon, building it the first time where a C++ compiler is there; that is said on stderr. Never rejects; asks once per
- * thread. `FLASHLM_NATIVE=off` in the environment leaves it out.
- */
-export function loadNativeAddon(): Promise<LoadedAddon> {
-  found ??= find();
-  return found;
 }
 
 /** What a variant needs that the machine lacks; "" where it can run. */
