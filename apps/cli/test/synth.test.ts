@@ -30,9 +30,19 @@ describe("flashlm synth", () => {
     "tiny has the paper's statistics on a dense run, and says that it is synthetic",
     async () => {
       const out = join(folder.path, "tiny");
-      const { code, stdout, stderr } = await flashlm(home, ["synth", "--preset", "tiny", "--out", out, "--json"]);
+      const { code, stdout, stderr } = await flashlm(home, [
+        "synth",
+        "--preset",
+        "tiny",
+        "--out",
+        out,
+        "--json",
+      ]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      const { statistics, synthetic } = JSON.parse(stdout) as { statistics: { layers: Layer[] }; synthetic: boolean };
+      const { statistics, synthetic } = JSON.parse(stdout) as {
+        statistics: { layers: Layer[] };
+        synthetic: boolean;
+      };
       const { layers } = statistics;
       expect(synthetic).toBe(true);
       expect(layers).toHaveLength(4);
