@@ -144,6 +144,16 @@ export const AREAS = [
     },
   },
   {
+    title: "Synthetic models",
+    codes: {
+      SYNTHETIC_OPTION: [
+        "A preset, format, dtype or seed does not exist or does not fit the others.",
+        "The message says what is possible.",
+      ],
+      SYNTHETIC_WRITE: ["The folder for a synthetic model exists.", "Choose another folder, or remove it."],
+    },
+  },
+  {
     title: "Kernels",
     codes: {
       KERNEL_NOT_SUPPORTED: [

@@ -250,7 +250,10 @@ function describeMode(
     plan.predictorBlockResident.length > 0
       ? { "predictor resident": `${share(plan.predictorBlockResident)} layers` }
       : {};
+  // Bundles of made-up checkpoints say so in their source's name; runs of them must not be mistaken for a model's.
+  const synthetic = manifest.source.name.endsWith("(synthetic)");
   return {
+    ...(synthetic ? { weights: "synthetic, random" } : {}),
     kernels: `${kernels.target} x${kernels.threadCount}`,
     reader: `${backend} ${directIo ? "direct" : "buffered"}${note ? ` (${note})` : ""}`,
     planner: planner.basis,

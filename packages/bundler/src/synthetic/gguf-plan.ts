@@ -1,7 +1,7 @@
 import { alignUp } from "@flashlm/contracts";
 import { type LlamaPart, llamaTensors, type TensorContext } from "./family-tensors.js";
 import { type PlannedFile, type PlannedTensor, planTensor } from "./file-plan.js";
-import { labelOf } from "./model-config.js";
+import { labelOf, SYNTHETIC_SUFFIX } from "./model-config.js";
 import { elementBytes, type SyntheticDtype } from "./row-filler.js";
 import { sentencePieceVocabulary } from "./vocabulary.js";
 
@@ -93,7 +93,7 @@ function writeMetadata(header: HeaderBytes, context: TensorContext, dtype: Synth
     .long(context.preset.shape.layerCount * 9 + 3)
     .long(23);
   text("general.architecture", "llama");
-  text("general.name", `${preset.name} shape, seed ${seed} (synthetic)`);
+  text("general.name", `${preset.name} shape, seed ${seed}${SYNTHETIC_SUFFIX}`);
   text("general.description", labelOf(preset, seed).note);
   count("general.file_type", FILE_TYPES[dtype]);
   count("general.alignment", ALIGNMENT_BYTES);

@@ -33,6 +33,9 @@ function publishedIds(preset: SyntheticPreset): SpecialIds {
 /** The key that says in a `config.json` what the checkpoint is; readers of Hugging Face ignore it. */
 export const SYNTHETIC_KEY = "flashlm_synthetic";
 
+/** How names of synthetic checkpoints end, in bundles and in what runs print. */
+export const SYNTHETIC_SUFFIX = " (synthetic)";
+
 /** What {@link SYNTHETIC_KEY} holds. */
 export interface SyntheticLabel {
   readonly preset: string;
@@ -88,6 +91,8 @@ function ownConfig({ shape }: SyntheticPreset): Record<string, unknown> {
         alibi: false,
         apply_residual_connection_post_layernorm: false,
         bias: false,
+        // Published configs leave it out where it is four times the hidden size.
+        ...(neuronCount === 4 * hiddenSize ? {} : { ffn_hidden_size: neuronCount }),
         hidden_dropout: 0,
         initializer_range: 0.02,
         layer_norm_epsilon: 1e-5,
@@ -122,7 +127,7 @@ function ownConfig({ shape }: SyntheticPreset): Record<string, unknown> {
         initializer_range: 0.02,
         layer_norm_eps: 1e-5,
         num_key_value_heads: headCount,
-        partial_rotary_factor: 0.4,
+        partial_rotary_factor: phiRotaryShare(hiddenSize / headCount),
         qk_layernorm: false,
         resid_pdrop: 0.1,
         rope_scaling: null,
@@ -147,6 +152,11 @@ function ownConfig({ shape }: SyntheticPreset): Record<string, unknown> {
         tie_word_embeddings: false,
       };
   }
+}
+
+/** Phi-2 rotates 0.4 of its heads of 80; the tiny shape's heads of 64 have no such even part. */
+function phiRotaryShare(headDim: number): number {
+  return (headDim * 2) % 5 === 0 ? 0.4 : 0.5;
 }
 
 const TORCH_DTYPES: Readonly<Record<SyntheticDtype, string>> = {

@@ -40,7 +40,7 @@ export interface SyntheticPreset {
 }
 
 /** Slow, middling and fast parts of the meaning of a token; fitted so that windows behave as in the paper. */
-const DIGITS = { shares: [0.27, 0.25, 0.34], changeRates: [0.035, 0.1, 0.9] } as const;
+const DIGITS = { shares: [0.3, 0.26, 0.3], changeRates: [0.035, 0.09, 0.7] } as const;
 const OPT_TARGETS: ActivityTargets = {
   activeByDepth: [0.0156, 0.0255, 0.0266, 0.0445, 0.0536],
   popularityExponent: 0.6,
@@ -90,7 +90,7 @@ const LLAMA_TARGETS: ActivityTargets = {
 };
 
 /** Few hidden units: a head of rank 128 learns much of what would be noise in a large model, so there is more of it. */
-const TINY_DIGITS = { shares: [0.2, 0.19, 0.26], changeRates: DIGITS.changeRates } as const;
+const TINY_DIGITS = { shares: [0.24, 0.2, 0.23], changeRates: DIGITS.changeRates } as const;
 
 function tinyPreset(name: string, family: SyntheticFamily, targets: ActivityTargets): SyntheticPreset {
   const shape = {

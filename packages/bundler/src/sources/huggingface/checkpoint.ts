@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { FlashlmError } from "@flashlm/contracts";
+import { SYNTHETIC_KEY, SYNTHETIC_SUFFIX } from "../../synthetic/model-config.js";
 import type { Checkpoint } from "../checkpoint.js";
 import { PositionalFile } from "../positional-file.js";
 import { resolveCheckpoint } from "../resolved-checkpoint.js";
@@ -160,7 +161,7 @@ export function openHuggingFace(folder: string): Checkpoint {
     addAbsentNorms(named, tensors, model, values);
     return resolveCheckpoint({
       format: "huggingface",
-      name: displayName(folder),
+      name: displayName(folder) + (config[SYNTHETIC_KEY] === undefined ? "" : SYNTHETIC_SUFFIX),
       paths: [
         join(folder, "config.json"),
         ...companions.flatMap((item) => (item === null ? [] : [item.path])),
