@@ -6,6 +6,7 @@ import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
 import { addRun } from "./commands/run.js";
+import { addTrainPredictor } from "./commands/train-predictor.js";
 
 /** Runs the command line. Sets the exit code: 0 well, 1 an error of flashlm (its code is printed), 2 a fault of ours, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -13,7 +14,8 @@ export async function main(args: readonly string[]): Promise<void> {
     .description("Runs language models bigger than the memory they are given: weights stay on flash.")
     .version("0.1.0")
     .showHelpAfterError();
-  for (const add of [addRun, addBundle, addCalibrate, addInspect, addLogits, addPerplexity]) add(program);
+  const commands = [addRun, addBundle, addCalibrate, addTrainPredictor, addInspect, addLogits, addPerplexity];
+  for (const add of commands) add(program);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {

@@ -1,4 +1,5 @@
 import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { SPARSITY_CHOICES } from "@flashlm/predictor";
 import { type Command, Option } from "commander";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
@@ -63,7 +64,7 @@ export function withEngineFlags(command: Command): Command {
       wholeNumber("--context", 1, 1 << 20),
     )
     .addOption(new Option("--dtype <dtype>", "weights of a bundle made on first use").choices(WEIGHT_DTYPES))
-    .option("--sparsity <which>", "dense | oracle | shadow:KEPT | gate:KEPT", "dense")
+    .option("--sparsity <which>", SPARSITY_CHOICES.join(" | "), "dense")
     .addOption(
       new Option("--kernels <target>", "compute target")
         .choices(["auto", "wasm", "reference"])

@@ -55,20 +55,28 @@ export function needTokenizer(model: OpenModel): TextTokenizer {
   );
 }
 
+/** Bytes that `--memory` leaves to an engine of this process, and those that the process itself needs. */
+export function engineMemory(
+  bundle: BundleIndex,
+  flags: Pick<EngineFlags, "memory">,
+): { readonly memoryBytes: number; readonly overheadBytes: number } {
+  const option = parseMemory(flags.memory);
+  const overheadBytes = process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
+  const limits = {
+    share: () => (option.kind === "share" ? Math.floor(option.share * bundle.weightBytes) : 0),
+    bytes: () => (option.kind === "bytes" ? option.bytes - overheadBytes : 0),
+    max: () => Number.POSITIVE_INFINITY,
+  };
+  return { memoryBytes: limits[option.kind](), overheadBytes };
+}
+
 /** Plans the memory, starts the engine's thread and waits until its weights are loaded. */
 export async function startSession(
   model: OpenModel,
   flags: EngineFlags,
   contextNeeded: number,
 ): Promise<Session> {
-  const option = parseMemory(flags.memory);
-  const overheadBytes = process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
-  const limits = {
-    share: () => (option.kind === "share" ? Math.floor(option.share * model.bundle.weightBytes) : 0),
-    bytes: () => (option.kind === "bytes" ? option.bytes - overheadBytes : 0),
-    max: () => Number.POSITIVE_INFINITY,
-  };
-  const memoryBytes = limits[option.kind]();
+  const { memoryBytes, overheadBytes } = engineMemory(model.bundle, flags);
   const threadCount = flags.threads ?? os.availableParallelism();
   const setup: EngineSetup = {
     flags,

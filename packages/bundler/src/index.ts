@@ -9,3 +9,4 @@ export { openCheckpoint } from "./sources/open-checkpoint.js";
 export { convertTokenizer, type TokenizerFile, type TokenizerSource } from "./tokenizer/index.js";
 export { type RewriteOrderOptions, rewriteOrder } from "./writer/rewrite-order.js";
 export { type BundleProgress, type WriteBundleOptions, writeBundle } from "./writer/write-bundle.js";
+export { type HeadWeights, type WriteHeadsOptions, writeHeads } from "./writer/write-heads.js";
