@@ -6,6 +6,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -37,7 +38,8 @@ export class TrainingFolder {
     this.#settings = JSON.stringify(settings);
     this.#layerCount = bundle.manifest.layers.length;
     const journal = this.#read();
-    if (journal?.settings === this.#settings) this.#recordedTokens = journal.recordedTokens;
+    if (journal?.settings === this.#settings && this.#holds(bundle, journal.recordedTokens))
+      this.#recordedTokens = journal.recordedTokens;
     else rmSync(this.path, { recursive: true, force: true });
     mkdirSync(this.path, { recursive: true });
     this.#write();
@@ -84,6 +86,17 @@ export class TrainingFolder {
   /** Deletes the folder. */
   remove(): void {
     rmSync(this.path, { recursive: true, force: true });
+  }
+
+  /** Whether the files are as long as the journal says: after a power cut they may not be. */
+  #holds(bundle: BundleIndex, tokenCount: number): boolean {
+    const { hiddenSize, ffn } = bundle.manifest.model;
+    const lengthOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    return bundle.manifest.layers.every(
+      (_, layerIndex) =>
+        lengthOf(this.recordPath(layerIndex, "inputs")) >= tokenCount * hiddenSize * 2 &&
+        lengthOf(this.recordPath(layerIndex, "codes")) >= tokenCount * ffn.neuronCount,
+    );
   }
 
   #read(): Journal | null {
