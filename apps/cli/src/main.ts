@@ -12,6 +12,7 @@ import { addPlan } from "./commands/plan.js";
 import { addReplay } from "./commands/replay.js";
 import { addRun } from "./commands/run.js";
 import { addSynth } from "./commands/synth.js";
+import { addTrainPredictor } from "./commands/train-predictor.js";
 
 /** Runs the command line. Sets the exit code: 0 well, 1 an error of flashlm (its code is printed), 2 a fault of ours, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -32,6 +33,7 @@ export async function main(args: readonly string[]): Promise<void> {
     addPlan,
     addReplay,
     addSynth,
+    addTrainPredictor,
   ];
   for (const add of commands) add(program);
   try {

@@ -1,4 +1,5 @@
 import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { SPARSITY_CHOICES } from "@flashlm/predictor";
 import { CACHE_CHOICES } from "@flashlm/window-cache";
 import { type Command, Option } from "commander";
 import { READERS, type ReaderChoice } from "./readers.js";
@@ -70,7 +71,7 @@ export function withEngineFlags(command: Command): Command {
       wholeNumber("--context", 1, 1 << 20),
     )
     .addOption(new Option("--dtype <dtype>", "weights of a bundle made on first use").choices(WEIGHT_DTYPES))
-    .option("--sparsity <which>", "dense | oracle | shadow:KEPT | gate:KEPT", "dense")
+    .option("--sparsity <which>", SPARSITY_CHOICES.join(" | "), "dense")
     .addOption(
       new Option("--kernels <target>", "compute target")
         .choices(["auto", "native", "wasm", "reference"])

@@ -55,23 +55,32 @@ export function needTokenizer(model: OpenModel): TextTokenizer {
   );
 }
 
+/** Bytes that `--memory` leaves to an engine of this process, and those that the process itself needs. */
+export function engineMemory(
+  bundle: BundleIndex,
+  flags: Pick<EngineFlags, "memory">,
+): { readonly memoryBytes: number; readonly overheadBytes: number } {
+  const option = parseMemory(flags.memory);
+  const overheadBytes = process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
+  const limits = {
+    share: () => (option.kind === "share" ? Math.floor(option.share * bundle.weightBytes) : 0),
+    bytes: () => (option.kind === "bytes" ? option.bytes - overheadBytes : 0),
+    max: () => Number.POSITIVE_INFINITY,
+  };
+  return { memoryBytes: limits[option.kind](), overheadBytes };
+}
+
 /** What an engine is set up with, and what the process needs beside it. */
 export function setUpEngine(
   model: OpenModel,
   flags: EngineFlags,
   contextNeeded: number,
 ): { readonly setup: EngineSetup; readonly overheadBytes: number } {
-  const option = parseMemory(flags.memory);
-  const overheadBytes = process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
-  const limits = {
-    share: () => (option.kind === "share" ? Math.floor(option.share * model.bundle.weightBytes) : 0),
-    bytes: () => (option.kind === "bytes" ? option.bytes - overheadBytes : 0),
-    max: () => Number.POSITIVE_INFINITY,
-  };
+  const { memoryBytes, overheadBytes } = engineMemory(model.bundle, flags);
   const setup: EngineSetup = {
     flags,
     bundlePath: model.bundlePath,
-    memoryBytes: limits[option.kind](),
+    memoryBytes,
     contextNeeded,
     threadCount: flags.threads ?? os.availableParallelism(),
     stop: new SharedArrayBuffer(4),

@@ -25,3 +25,4 @@ export { convertTokenizer, type TokenizerFile, type TokenizerSource } from "./to
 export { recoverReplacement } from "./writer/install-bundle.js";
 export { type RewriteOrderOptions, rewriteOrder } from "./writer/rewrite-order.js";
 export { type BundleProgress, type WriteBundleOptions, writeBundle } from "./writer/write-bundle.js";
+export { type HeadWeights, type WriteHeadsOptions, writeHeads } from "./writer/write-heads.js";

@@ -55,6 +55,43 @@ export interface BundleCalibration {
   readonly gateThresholds: Readonly<Record<string, readonly number[]>>;
 }
 
+/** Which neurons a trained head names: those of the layer whose FFN input it reads, or those of the next layer. */
+export type HeadName = "lowrank" | "lookahead";
+
+/** What a trained head reaches on held-out tokens with one threshold. */
+export interface HeadPoint {
+  /** Share of the layer's contribution `abs(h) * norm(down)` that the threshold was chosen to miss. */
+  readonly missedTarget: number;
+  /** Neurons whose score is above it are predicted. */
+  readonly threshold: number;
+  /** Predicted / all. */
+  readonly predictedShare: number;
+  /** Missed / active. */
+  readonly falseNegativeShare: number;
+  /** Predicted / inactive. */
+  readonly falsePositiveShare: number;
+  /** Share of the contribution that was really missed. */
+  readonly missedShare: number;
+}
+
+/** A trained head: `score = b * (a * x) + bias`, x the FFN's input of layer `layerIndex`. */
+export interface BundleHead {
+  readonly layerIndex: LayerIndex;
+  readonly rank: number;
+  /** By ascending `missedTarget`; empty for imported heads, whose threshold is 0. */
+  readonly points: readonly HeadPoint[];
+}
+
+/** Trained heads of a bundle. `lowrank` has one per layer, `lookahead` one per layer but the last. */
+export interface BundleHeads {
+  /** What they were trained on, or where they come from; for people. */
+  readonly text: string;
+  readonly tokenCount: number;
+  readonly heldOutTokenCount: number;
+  readonly lowrank: readonly BundleHead[];
+  readonly lookahead: readonly BundleHead[];
+}
+
 /** `bundle.json`, decoded and checked. */
 export interface BundleManifest {
   readonly formatVersion: 1;
@@ -74,6 +111,8 @@ export interface BundleManifest {
     readonly contentHash: string;
   };
   readonly calibration: BundleCalibration | null;
+  /** Absent until heads are trained or imported. */
+  readonly heads?: BundleHeads | undefined;
 }
 
 /**
@@ -86,6 +125,8 @@ export interface BundleManifest {
  * The tensors of one layer are contiguous, `layers.N` after `layers.N-1`, each layer's first one on a multiple of 4096.
  * Of the predictor file: `layers.N.shadow.{gate,up}.weight` (q4_0), `layers.N.shadow.down_norm` (f32, `[1, neuronCount]`),
  * `layers.N.exact.{gate,up}.weight` (the record's dtype), `layers.N.exact.{gate,up}.bias` (f32, `[1, neuronCount]`), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
+ * Trained heads, likewise: `layers.N.lowrank.a.weight` (`[rank, hiddenSize]`), `.b.weight` (`[neuronCount, rank]`), `.bias` (f32, `[1, neuronCount]`), and
+ * `layers.N.lookahead.*`, which read layer N's FFN input and name neurons of layer N + 1; the last layer has none.
  */
 export interface BundleIndex {
   readonly contractVersion: 1;

@@ -32,6 +32,13 @@ export interface SparsityPredictor {
   scoreProgram(layerIndex: LayerIndex): KernelProgram | null;
   /** Writes the mask of `tokenCount` tokens and returns the number of neurons predicted over all of them. */
   predictInto(layerIndex: LayerIndex, tokenCount: number, target: PredictionTarget): number;
+  /**
+   * Look-ahead, for reads only: program that must have run on the layer's hidden state before `lookAheadInto` of that layer, or null where the layer
+   * has no such head (the last one). Absent in predictors without look-ahead.
+   */
+  lookAheadProgram?(layerIndex: LayerIndex): KernelProgram | null;
+  /** Guesses the neurons of layer `layerIndex + 1` from the FFN input of `layerIndex`; the mask is `[tokenCount, neuronCount of layerIndex + 1]`. Returns how many. A guess: it decides what to read early, never what is computed. */
+  lookAheadInto?(layerIndex: LayerIndex, tokenCount: number, target: PredictionTarget): number;
 }
 
 /** A predictor as something that can be chosen: what it is, what it needs, how to make it. */
@@ -41,7 +48,7 @@ export interface PredictorPart {
   readonly lossless: boolean;
   /** True when every neuron is always predicted, so that reads need not wait for the hidden state. */
   readonly dense: boolean;
-  /** Predictor tensors of one layer, without their `layers.N.` prefix, in the order of the file. @throws PREDICTOR_NOT_AVAILABLE as `create` does. */
+  /** Predictor tensors of one layer, without their `layers.N.` prefix, in the order of the file; a layer may lack some (the last one has no look-ahead). @throws PREDICTOR_NOT_AVAILABLE as `create` does. */
   tensorNames(manifest: BundleManifest): readonly string[];
   /**
    * Share of a layer's neurons that a token is expected to be predicted, from 0 to 1, for memory plans and forecasts; null where

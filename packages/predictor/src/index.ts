@@ -1,5 +1,12 @@
 export { densePredictor } from "./dense.js";
+export { gateShadowPredictor } from "./gate-shadow.js";
 export { type GateThresholdOptions, gateThresholdPredictor } from "./gate-threshold.js";
+export { type LowRankOptions, lowRankPredictor } from "./low-rank.js";
 export { oraclePredictor } from "./oracle.js";
-export { parseSparsity } from "./parse-sparsity.js";
+export { parseSparsity, SPARSITY_CHOICES } from "./parse-sparsity.js";
 export { shadowPredictor } from "./shadow.js";
+export { trainingBytes } from "./training/head-parameters.js";
+export type { HeadSamples } from "./training/head-samples.js";
+export { MISSED_TARGETS } from "./training/measure-head.js";
+export { HeadTrainer, type TrainedHead, type TrainingOptions } from "./training/train-head.js";
+export type { HeadShape } from "./training/workspace.js";

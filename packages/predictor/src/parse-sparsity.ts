@@ -1,28 +1,52 @@
 import type { PredictorPart } from "@flashlm/contracts";
 import { FlashlmError } from "@flashlm/contracts";
 import { densePredictor } from "./dense.js";
+import { gateShadowPredictor } from "./gate-shadow.js";
 import { gateThresholdPredictor } from "./gate-threshold.js";
+import { lowRankPredictor } from "./low-rank.js";
 import { oraclePredictor } from "./oracle.js";
 import { shadowPredictor } from "./shadow.js";
 
-const CHOICES = ["dense", "oracle", "shadow:KEPT", "gate:KEPT"] as const;
+/** What `--sparsity` accepts. */
+export const SPARSITY_CHOICES: readonly string[] = [
+  "dense",
+  "oracle",
+  "shadow:KEPT",
+  "gate:KEPT",
+  "gate-shadow:MARGIN",
+  "lowrank[:MISSED]",
+  "lookahead[:MISSED]",
+];
+
+const MAKERS: Readonly<Record<string, (value: number) => PredictorPart>> = {
+  shadow: shadowPredictor,
+  gate: (keptShare) => gateThresholdPredictor({ keptShare }),
+  "gate-shadow": gateShadowPredictor,
+  lowrank: (missedShare) => lowRankPredictor({ missedShare }),
+  lookahead: (missedShare) => lowRankPredictor({ missedShare, head: "lookahead" }),
+};
+
+/** Without a number. */
+const PLAIN: Readonly<Record<string, () => PredictorPart>> = {
+  dense: () => densePredictor,
+  oracle: () => oraclePredictor,
+  lowrank: () => lowRankPredictor(),
+  lookahead: () => lowRankPredictor({ head: "lookahead" }),
+};
 
 /**
- * Reads `dense`, `oracle`, `shadow:KEPT` or `gate:KEPT`, where KEPT is a share such as 0.6.
- * @throws PREDICTOR_OPTION for anything else, naming the choices, and for shares outside (0, 1].
+ * Reads one of {@link SPARSITY_CHOICES}: KEPT is a share of the neurons such as 0.6, MARGIN a number of standard deviations such as
+ * 0.1, MISSED a share of the contribution such as 0.02.
+ * @throws PREDICTOR_OPTION for anything else, naming the choices, and for numbers out of range.
  */
 export function parseSparsity(text: string): PredictorPart {
-  if (text === "dense") return densePredictor;
-  if (text === "oracle") return oraclePredictor;
-  const match = /^(shadow|gate):(\d{1,9}(?:\.\d{1,17})?|\.\d{1,17})$/.exec(text);
-  if (match !== null) {
-    const keptShare = Number(match[2]);
-    return match[1] === "shadow" ? shadowPredictor(keptShare) : gateThresholdPredictor({ keptShare });
-  }
+  if (Object.hasOwn(PLAIN, text)) return PLAIN[text]!();
+  const match = /^([a-z-]{1,20}):(\d{1,9}(?:\.\d{1,17})?|\.\d{1,17})$/.exec(text);
+  if (match !== null && Object.hasOwn(MAKERS, match[1]!)) return MAKERS[match[1]!]!(Number(match[2]));
   const shown = text.length > 40 ? `${text.slice(0, 40)}...` : text;
   throw new FlashlmError(
     "PREDICTOR_OPTION",
-    `unknown sparsity "${shown}": expected one of ${CHOICES.join(", ")} with KEPT above 0 and at most 1, such as shadow:0.6`,
-    { sparsity: shown, choices: CHOICES },
+    `unknown sparsity "${shown}": expected one of ${SPARSITY_CHOICES.join(", ")}, such as shadow:0.6, gate-shadow:0.1 or lowrank:0.02`,
+    { sparsity: shown, choices: SPARSITY_CHOICES },
   );
 }

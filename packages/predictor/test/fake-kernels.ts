@@ -1,4 +1,5 @@
 import type {
+  BundleHeads,
   BundleManifest,
   BundleTensor,
   KernelOp,
@@ -42,14 +43,29 @@ export function dot(matrix: Float32Array, row: number, vector: Float32Array): nu
   return sum;
 }
 
+/** Half floats in float64, from their definition. */
+export function halvesToFloats(bytes: Uint8Array): Float32Array {
+  return Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2), (half) => {
+    const sign = half & 0x8000 ? -1 : 1;
+    const exponent = (half >> 10) & 31;
+    const mantissa = half & 1023;
+    return sign * (exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25));
+  });
+}
+
 /** A kernel set that knows `neuronScores` and `matmul` on f32 weights, in float64. */
 export class FakeKernels implements KernelSet {
   readonly contractVersion = 1 as const;
   readonly target = "fake";
   readonly threadCount = 1;
-  readonly #memory = new SharedArrayBuffer(1 << 20);
+  readonly #memory: SharedArrayBuffer;
   #usedBytes = 64;
   allocateCount = 0;
+
+  constructor(memoryBytes = 1 << 20) {
+    this.#memory = new SharedArrayBuffer(memoryBytes);
+  }
+
   readonly #programs = new Map<object, readonly KernelOp[]>();
   readonly memory: KernelSet["memory"] = {
     arenas: [],
@@ -75,9 +91,10 @@ export class FakeKernels implements KernelSet {
   }
 
   run(program: object): void {
-    for (const op of this.#programs.get(program)!)
+    for (const op of this.#programs.get(program)!) {
       if (op.op === "matmul") this.#multiply(op);
       else this.#score(op as ScoreOp);
+    }
   }
 
   async close(): Promise<void> {}
@@ -85,13 +102,21 @@ export class FakeKernels implements KernelSet {
   #multiply(op: Extract<KernelOp, { op: "matmul" }>): void {
     const tokenCount = this.memory.words(op.tokenCount, 1)[0]!;
     const { rowCount, columnCount } = op.weight;
-    const weight = this.memory.floats(op.weight.base as MemoryHandle, rowCount * columnCount);
+    const base = op.weight.base as MemoryHandle;
+    const count = rowCount * columnCount;
+    const weight =
+      op.weight.dtype === "f16"
+        ? halvesToFloats(this.memory.bytes(base, count * 2).slice())
+        : this.memory.floats(base, count);
     const bias = op.bias && this.memory.floats(op.bias as MemoryHandle, rowCount);
+    const source = this.memory.floats(op.source, tokenCount * columnCount);
     const target = this.memory.floats(op.target, tokenCount * rowCount);
     for (let token = 0; token < tokenCount; token++) {
-      const source = this.memory.floats(op.source, (token + 1) * columnCount).subarray(token * columnCount);
-      for (let row = 0; row < rowCount; row++)
-        target[token * rowCount + row] = dot(weight, row, source) + (bias?.[row] ?? 0);
+      const vector = source.subarray(token * columnCount, (token + 1) * columnCount);
+      for (let row = 0; row < rowCount; row++) {
+        const before = op.accumulate ? target[token * rowCount + row]! : 0;
+        target[token * rowCount + row] = before + dot(weight, row, vector) + (bias?.[row] ?? 0);
+      }
     }
   }
 
@@ -118,6 +143,8 @@ export interface ModelOptions {
   /** Tensors per layer; default all. */
   readonly tensorNames?: readonly string[];
   readonly calibration?: BundleManifest["calibration"];
+  /** Trained heads, all of one rank; their tensors come with them. */
+  readonly heads?: BundleHeads | undefined;
 }
 
 export const HIDDEN_SIZE = 8;
@@ -145,11 +172,32 @@ function fakeTensor(name: string, neuronCount: number): BundleTensor {
   };
 }
 
+function fakeHeadTensors(heads: BundleHeads | undefined): BundleTensor[] {
+  return (["lowrank", "lookahead"] as const).flatMap((which) =>
+    (heads?.[which] ?? []).flatMap(({ layerIndex, rank }) => {
+      const prefix = `layers.${layerIndex}.${which}`;
+      const neuronCount = NEURON_COUNTS[which === "lowrank" ? layerIndex : layerIndex + 1]!;
+      const tensor = (part: string, rowCount: number, columnCount: number): BundleTensor => ({
+        ...fakeTensor(`${prefix}.${part}`, neuronCount),
+        rowCount,
+        columnCount,
+        lengthBytes: 4 * rowCount * columnCount,
+      });
+      return [
+        tensor("a.weight", rank, HIDDEN_SIZE),
+        tensor("b.weight", neuronCount, rank),
+        tensor("bias", 1, neuronCount),
+      ];
+    }),
+  );
+}
+
 /** The parts of a manifest that predictors look at. */
 export function fakeManifest({
   ffn,
   tensorNames = ALL_TENSORS,
   calibration = null,
+  heads,
 }: ModelOptions = {}): BundleManifest {
   const model = {
     hiddenSize: HIDDEN_SIZE,
@@ -167,7 +215,8 @@ export function fakeManifest({
   const tensors = NEURON_COUNTS.flatMap((neuronCount, layerIndex) =>
     tensorNames.map((name) => fakeTensor(`layers.${layerIndex}.${name}`, neuronCount)),
   );
-  return { formatVersion: 1, model, layers, tensors, calibration } as unknown as BundleManifest;
+  tensors.push(...fakeHeadTensors(heads));
+  return { formatVersion: 1, model, layers, tensors, calibration, heads } as unknown as BundleManifest;
 }
 
 /** A predictor context with random weights, and the weights. */
@@ -204,4 +253,9 @@ export function fakeContext(options: ModelOptions = {}, seed = 1): FakeContext {
       return kernels.memory.floats(base, tensor.lengthBytes / 4);
     },
   };
+}
+
+/** A context whose bundle has trained heads and nothing else. */
+export function fakeHeadContext(heads: BundleHeads | undefined): FakeContext {
+  return fakeContext({ tensorNames: [], heads });
 }

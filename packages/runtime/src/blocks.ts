@@ -23,15 +23,16 @@ export function layerBlock(bundle: BundleIndex, layerIndex: LayerIndex): BlockEx
   );
 }
 
-/** Predictor tensors of a layer, or null where the predictor has none. */
+/** Predictor tensors of a layer that the bundle has, or null where there are none. */
 export function predictorBlock(
   bundle: BundleIndex,
   predictor: PredictorPart,
   layerIndex: LayerIndex,
 ): BlockExtent | null {
-  const names = predictor.tensorNames(bundle.manifest);
-  if (names.length === 0) return null;
-  return spanOf(names.map((name) => bundle.tensor(`layers.${layerIndex}.${name}`)));
+  const tensors = predictor
+    .tensorNames(bundle.manifest)
+    .flatMap((name) => layerTensor(bundle, layerIndex, name) ?? []);
+  return tensors.length === 0 ? null : spanOf(tensors);
 }
 
 /** Tensors outside the layers, which stay in memory for the whole run. Embeddings that are not the head as well are read by row. */

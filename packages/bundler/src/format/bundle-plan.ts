@@ -43,7 +43,8 @@ export interface BundlePlan {
 /** Name of the file with record checksums and order. */
 export const CHECKSUMS_FILE = "checksums.safetensors";
 
-interface Shape {
+/** A tensor before it has a place. */
+export interface Shape {
   readonly name: string;
   readonly dtype: WeightDtype;
   readonly rowCount: number;
@@ -161,9 +162,9 @@ function predictorShapes(model: ModelConfig, dtype: WeightDtype): Shape[][] {
   return groups;
 }
 
-/** Offsets within the data of a file, then moved behind its header. */
-function placeGroups(
-  groups: readonly Shape[][],
+/** Places groups of tensors one after the other, each group on a page; offsets count from the start of the file's data. */
+export function placeTensorGroups(
+  groups: readonly (readonly Shape[])[],
   fileIndex: 0 | 2,
 ): { tensors: PlannedTensor[]; dataBytes: number } {
   const tensors: PlannedTensor[] = [];
@@ -173,7 +174,8 @@ function placeGroups(
     for (const shape of group) {
       const offsetBytes = alignUp(end, TENSOR_ALIGNMENT_BYTES);
       const lengthBytes = shape.rowCount * rowBytes(shape.dtype, shape.columnCount);
-      tensors.push({ ...shape, fileIndex, offsetBytes, lengthBytes });
+      const { name, dtype, rowCount, columnCount } = shape;
+      tensors.push({ name, dtype, rowCount, columnCount, fileIndex, offsetBytes, lengthBytes });
       end = offsetBytes + lengthBytes;
     }
   }
@@ -200,7 +202,7 @@ function layOut(
   const files: PlannedFile[] = [];
   const tensors: PlannedTensor[] = [];
   const addTensorFile = (name: string, groups: Shape[][], fileIndex: 0 | 2): void => {
-    const placed = placeGroups(groups, fileIndex);
+    const placed = placeTensorGroups(groups, fileIndex);
     const header = tensorFileHeader(placed.tensors, placed.dataBytes);
     for (const tensor of placed.tensors)
       tensors.push({ ...tensor, offsetBytes: tensor.offsetBytes + header.length });

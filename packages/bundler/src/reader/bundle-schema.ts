@@ -16,6 +16,8 @@ import {
 const FILE_COUNT_MAX = 64;
 /** Most kept shares that a calibration has thresholds for. */
 const THRESHOLD_COUNT_MAX = 1024;
+/** Most thresholds of a trained head. */
+const HEAD_POINTS_MAX = 64;
 
 const count = (max: number): z.ZodNumber => z.number().int().min(1).max(max);
 const text = z.string().max(TEXT_LENGTH_MAX);
@@ -151,6 +153,33 @@ const calibration = z.strictObject({
   gateThresholds: z.record(z.string().max(NAME_LENGTH_MAX), z.array(finite).max(LAYER_COUNT_MAX)),
 });
 
+const share = z.number().min(0).max(1);
+
+const head = z.strictObject({
+  layerIndex: z.number().int().min(0).max(LAYER_COUNT_MAX),
+  rank: count(HIDDEN_SIZE_MAX),
+  points: z
+    .array(
+      z.strictObject({
+        missedTarget: z.number().gt(0).lt(1),
+        threshold: finite,
+        predictedShare: share,
+        falseNegativeShare: share,
+        falsePositiveShare: share,
+        missedShare: share,
+      }),
+    )
+    .max(HEAD_POINTS_MAX),
+});
+
+const heads = z.strictObject({
+  text,
+  tokenCount: z.number().int().min(0),
+  heldOutTokenCount: z.number().int().min(0),
+  lowrank: z.array(head).max(LAYER_COUNT_MAX),
+  lookahead: z.array(head).max(LAYER_COUNT_MAX),
+});
+
 const documentSchema = z.strictObject({
   manifestCrc32c: z.string(),
   formatVersion: z.literal(1),
@@ -165,6 +194,7 @@ const documentSchema = z.strictObject({
   tensors: z.array(tensor).max(TENSOR_COUNT_MAX),
   source: z.strictObject({ format: z.enum(["gguf", "huggingface"]), name: text, contentHash: text }),
   calibration: calibration.nullable(),
+  heads: heads.optional(),
   // A plain file name: nothing of a bundle may point out of its folder.
   files: z
     .array(

@@ -8,6 +8,7 @@ import {
 } from "@flashlm/contracts";
 import type { BundleDocument, BundleFileEntry } from "../format/bundle-json.js";
 import { CHECKSUMS_FILE } from "../format/bundle-plan.js";
+import { isPredictorTensor } from "../format/head-tensors.js";
 import { NEURON_TOTAL_MAX, PAGE_BYTES, TENSOR_ALIGNMENT_BYTES } from "../format/limits.js";
 import { fitsBlocks, recordLayout, recordStrides } from "../format/record-layout.js";
 
@@ -138,6 +139,5 @@ function checkTensor(document: BundleManifest, tensor: BundleTensor, path: strin
     refuse(path, `${name} has ${lengthBytes} bytes, its shape needs ${expectedBytes}`);
   if (offsetBytes % TENSOR_ALIGNMENT_BYTES !== 0)
     refuse(path, `${name} begins at ${offsetBytes}, no multiple of ${TENSOR_ALIGNMENT_BYTES}`);
-  const isPredictor = /\.(shadow|exact)\./.test(name);
-  if (isPredictor !== (tensor.fileIndex === 2)) refuse(path, `${name} is in the wrong file`);
+  if (isPredictorTensor(name) !== (tensor.fileIndex === 2)) refuse(path, `${name} is in the wrong file`);
 }

@@ -1,4 +1,5 @@
 import { type BundleManifest, type BundleTensor, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { HEAD_NAMES, headTensorName } from "../format/head-tensors.js";
 import { matrixDtypes, partDtype } from "../format/record-layout.js";
 import { wantedTensors } from "../sources/canonical-tensors.js";
 
@@ -59,5 +60,13 @@ export function checkModelTensors(manifest: BundleManifest, path: string): void 
       );
     }
     check(`layers.${layer}.shadow.down_norm`, { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] }, false);
+  }
+  for (const head of HEAD_NAMES) {
+    for (const { layerIndex, rank } of manifest.heads?.[head] ?? []) {
+      const name = (part: "a.weight" | "b.weight" | "bias"): string => headTensorName(head, layerIndex, part);
+      check(name("a.weight"), { rowCount: rank, columnCount: model.hiddenSize, dtypes: ["f16"] }, true);
+      check(name("b.weight"), { rowCount, columnCount: rank, dtypes: ["f16"] }, true);
+      check(name("bias"), { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] }, true);
+    }
   }
 }

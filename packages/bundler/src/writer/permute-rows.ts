@@ -1,6 +1,6 @@
 import { readSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { FlashlmError } from "@flashlm/contracts";
+import { type BundleTensor, FlashlmError } from "@flashlm/contracts";
 import { crc32c } from "../format/crc32c.js";
 import { writeAt } from "./layer-writer.js";
 
@@ -59,6 +59,26 @@ function damaged(name: string): FlashlmError {
     `${name} is damaged (its checksum differs): make the bundle again`,
     { name },
   );
+}
+
+/** Copies a tensor to another place and returns its CRC32C. @throws BUNDLE_CHECKSUM where it is damaged. */
+export async function copyTensor(
+  from: FileHandle,
+  to: FileHandle,
+  tensor: BundleTensor,
+  toOffsetBytes: number,
+): Promise<number> {
+  const { name, offsetBytes, lengthBytes } = tensor;
+  const block = new Uint8Array(Math.min(BLOCK_BYTES, lengthBytes));
+  let checksum = 0;
+  for (let done = 0; done < lengthBytes; done += block.length) {
+    const bytes = block.subarray(0, Math.min(block.length, lengthBytes - done));
+    readExactly(from, bytes, offsetBytes + done);
+    checksum = crc32c(bytes, checksum);
+    await writeAt(to, bytes, toOffsetBytes + done);
+  }
+  if (checksum !== tensor.crc32c) throw damaged(name);
+  return checksum;
 }
 
 /** Writes the rows of a step in their new order; returns the CRC32C of all. @throws BUNDLE_CHECKSUM where the present rows are damaged. */

@@ -4,6 +4,7 @@ import { BUNDLE_FILES, type BundleCalibration, type BundleTensor, FlashlmError }
 import { type BundleDocument, type BundleFileEntry, encodeBundleJson } from "../format/bundle-json.js";
 import { CHECKSUMS_FILE, planChecksums } from "../format/bundle-plan.js";
 import { crc32c } from "../format/crc32c.js";
+import { orderLayerOf } from "../format/head-tensors.js";
 import { readBundle } from "../reader/open-bundle.js";
 import { acquireBundleLock } from "./bundle-lock.js";
 import {
@@ -159,8 +160,8 @@ async function rewriteTables(rewrite: Rewrite): Promise<Uint8Array> {
 
 /** The order a tensor's rows (or, for vectors, elements) follow, or null where it has nothing to do with neurons. */
 function orderOf(rewrite: Rewrite, name: string): Uint32Array | null {
-  const match = /^layers\.(\d+)\.(ffn\.(gate|up)\.bias|(shadow|exact)\..+)$/.exec(name);
-  return match === null ? null : (rewrite.order[Number(match[1])] ?? null);
+  const layerIndex = orderLayerOf(name);
+  return layerIndex === null ? null : (rewrite.order[layerIndex] ?? null);
 }
 
 function stepsOf(

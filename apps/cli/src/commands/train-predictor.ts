@@ -1,0 +1,188 @@
+import { readFileSync } from "node:fs";
+import os from "node:os";
+import { isBundle, openBundle, writeHeads } from "@flashlm/bundler";
+import { type BundleIndex, FlashlmError, type HeadName, isExactlySparse } from "@flashlm/contracts";
+import { MISSED_TARGETS, type TrainingOptions } from "@flashlm/predictor";
+import { loadTokenizer } from "@flashlm/runtime";
+import type { Command } from "commander";
+import { Option } from "commander";
+import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
+import { createProgress } from "../progress.js";
+import { engineMemory } from "../session.js";
+import { parseTokens } from "../tokens-option.js";
+import { loadHead } from "../training/head-file.js";
+import { recordActivations } from "../training/record-activations.js";
+import { type HeadFigures, headSettings, trainHeads } from "../training/train-heads.js";
+import { TrainingFolder } from "../training/training-folder.js";
+import { describeHeads, manifestHeads, reportHeads } from "../training/training-report.js";
+import { recordingKey, splitTokens, spreadWindows } from "../training/training-text.js";
+
+interface TrainFlags extends EngineFlags {
+  readonly text?: string;
+  readonly tokens?: string;
+  readonly limit: number;
+  readonly window: number;
+  readonly rank: string;
+  readonly epochs: number;
+  readonly learningRate: number;
+  readonly loss: "contribution" | "plain";
+  readonly kept: number;
+  readonly missed: number;
+  readonly keep?: boolean;
+}
+
+/** Registers `flashlm train-predictor`. */
+export function addTrainPredictor(program: Command): void {
+  const command = program
+    .command("train-predictor")
+    .description("train the bundle's low-rank and look-ahead heads; killed, it goes on where it stood")
+    .argument("<bundle>", "bundle folder; its predictor file is replaced atomically")
+    .option("--text <file>", "UTF-8 text to train on; windows are taken evenly from all of it")
+    .option("--tokens <ids>", "tokens instead of a text: 1,2,3 or a JSON file")
+    .option("--limit <tokens>", "tokens to use; an eighth is held out", wholeNumber("--limit", 2), 16384)
+    .option("--window <tokens>", "tokens per window", wholeNumber("--window", 2, 1 << 20), 512)
+    .option("--rank <ranks>", "rank of the heads, one for all or one per layer: 128 or 64,128,...", "128")
+    .option(
+      "--epochs <count>",
+      "passes over the tokens; 0 keeps the linear start",
+      wholeNumber("--epochs", 0, 1000),
+      3,
+    )
+    .option(
+      "--learning-rate <rate>",
+      "share of the parameters' size",
+      realNumber("--learning-rate", 0, 1),
+      0.03,
+    )
+    .addOption(
+      new Option("--loss <which>", "weigh active neurons by the root of their contribution, or all alike")
+        .choices(["contribution", "plain"])
+        .default("contribution"),
+    )
+    .option(
+      "--kept <share>",
+      "models without exact zeros: share of the neurons that counts as active",
+      realNumber("--kept", 0.01, 1),
+      0.5,
+    )
+    .addOption(
+      new Option("--missed <share>", "missed share of the contribution that the report shows")
+        .choices(MISSED_TARGETS.map(String))
+        .argParser(Number)
+        .default(0.02),
+    )
+    .option("--keep", "leave the folder BUNDLE.training with the recorded activations");
+  withEngineFlags(command).action((path: string, flags: TrainFlags) => trainPredictor(path, flags));
+}
+
+async function trainPredictor(path: string, flags: TrainFlags): Promise<void> {
+  if (!isBundle(path))
+    throw new FlashlmError(
+      "BUNDLE_NOT_FOUND",
+      `Expected a bundle folder but ${path} is none. Make one with: flashlm bundle CHECKPOINT --out ${path}`,
+    );
+  const bundle = await openBundle(path);
+  const windows = spreadWindows(await readTokens(path, flags), flags.window, flags.limit);
+  if (windows.reduce((sum, window) => sum + window.length, 0) < 32)
+    throw new FlashlmError("ENGINE_OPTION", "Expected at least 32 tokens to train on. Give a longer text.");
+  const folder = new TrainingFolder(bundle, { recording: recordingKey(bundle, windows) });
+  const progress = createProgress(!flags.json);
+  const threadCount = flags.threads ?? os.availableParallelism();
+  const { memoryBytes } = engineMemory(bundle, flags);
+  const resumedTokens = folder.recordedTokens;
+  if (resumedTokens > 0 && !flags.json)
+    process.stderr.write(`going on with ${resumedTokens} tokens that are recorded in ${folder.path}\n`);
+  await recordActivations({
+    bundle,
+    folder,
+    windows,
+    flags,
+    memoryBytes,
+    threadCount,
+    onProgress: (share) => progress.update("running the model", share),
+  });
+  progress.end();
+  const split = splitTokens(windows);
+  const request = {
+    bundle,
+    folder,
+    split,
+    ranks: parseRanks(flags.rank, bundle),
+    options: trainingOptions(flags),
+    keptShare: isExactlySparse(bundle.manifest.model.ffn) ? null : flags.kept,
+    kernels: flags.kernels,
+    threadCount,
+  };
+  const training = createProgress(!flags.json);
+  const figures = await trainHeads({ ...request, onProgress: (share) => training.update("training", share) });
+  training.end();
+  const tokenCount = split.training.length + split.heldOut.length;
+  await writeHeads(path, {
+    heads: manifestHeads(figures, flags.text ?? "tokens", tokenCount, split.heldOut.length),
+    weights: (head, layerIndex) =>
+      loadHead(folder.headPath(head, layerIndex), headSettings(request, layerIndex))!,
+  });
+  if (!flags.keep) folder.remove();
+  report(figures, flags, { tokenCount, heldOutTokenCount: split.heldOut.length, resumedTokens });
+}
+
+function report(
+  figures: readonly HeadFigures[],
+  flags: TrainFlags,
+  counts: Readonly<Record<"tokenCount" | "heldOutTokenCount" | "resumedTokens", number>>,
+): void {
+  const [lowrank, lookahead] = (["lowrank", "lookahead"] as const).map((head: HeadName) =>
+    reportHeads(figures, head, flags.missed),
+  );
+  if (flags.json) process.stdout.write(`${JSON.stringify({ ...counts, lowrank, lookahead })}\n`);
+  else
+    process.stdout.write(
+      `${[...describeHeads("lowrank", lowrank!), "", ...describeHeads("lookahead", lookahead!)].join("\n")}\n`,
+    );
+}
+
+async function readTokens(path: string, flags: TrainFlags): Promise<readonly number[]> {
+  if ((flags.text === undefined) === (flags.tokens === undefined))
+    throw new FlashlmError("ENGINE_OPTION", "Expected --text or --tokens, one of the two.");
+  if (flags.tokens !== undefined) return parseTokens(flags.tokens);
+  const tokenizer = await loadTokenizer(path);
+  if (!tokenizer)
+    throw new FlashlmError(
+      "TOKENIZER_UNSUPPORTED",
+      "Expected a tokenizer in the bundle but there is none: give --tokens instead of --text.",
+    );
+  return tokenizer.encode(readText(flags.text!), { addSpecialTokens: false });
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    const message = `Expected --text to name a readable file but ${path} cannot be read. Check the path.`;
+    throw new FlashlmError("ENGINE_OPTION", message, { path }, error);
+  }
+}
+
+function trainingOptions(flags: TrainFlags): TrainingOptions {
+  return {
+    epochCount: flags.epochs,
+    learningRate: flags.learningRate,
+    weightDecay: 0.01,
+    contributionPower: flags.loss === "plain" ? 0 : 0.5,
+    seed: 1,
+  };
+}
+
+/** One rank for all layers, or one per layer. */
+function parseRanks(text: string, bundle: BundleIndex): readonly number[] {
+  const { hiddenSize } = bundle.manifest.model;
+  const parse = wholeNumber("--rank", 1, hiddenSize);
+  const ranks = text.split(",").map((part) => parse(part));
+  const layerCount = bundle.manifest.layers.length;
+  if (ranks.length === layerCount) return ranks;
+  if (ranks.length === 1) return new Array<number>(layerCount).fill(ranks[0]!);
+  throw new FlashlmError(
+    "ENGINE_OPTION",
+    `Expected --rank to be one number, or one per layer (${layerCount}), but received ${ranks.length}.`,
+  );
+}

@@ -1,0 +1,65 @@
+import type { BundleIndex, SamplingOptions } from "@flashlm/contracts";
+import { createEngine } from "@flashlm/runtime";
+import { composeParts } from "../engine-parts.js";
+import type { EngineFlags } from "../options.js";
+import { ActivationRecorder } from "./activation-recorder.js";
+import { downNorms } from "./record-vectors.js";
+import type { TrainingFolder } from "./training-folder.js";
+
+const GREEDY: SamplingOptions = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  seed: 0,
+};
+
+/** What {@link recordActivations} runs over. */
+export interface RecordingOptions {
+  readonly bundle: BundleIndex;
+  readonly folder: TrainingFolder;
+  readonly windows: readonly (readonly number[])[];
+  readonly flags: EngineFlags;
+  /** Bytes for the engine; Infinity keeps everything resident. */
+  readonly memoryBytes: number;
+  readonly threadCount: number;
+  readonly onProgress: (doneShare: number) => void;
+}
+
+/** Runs the model densely over the windows that are not recorded yet. Each whole window is journaled. */
+export async function recordActivations(options: RecordingOptions): Promise<void> {
+  const { bundle, folder, windows, flags } = options;
+  const totalTokens = windows.reduce((sum, window) => sum + window.length, 0);
+  if (folder.recordedTokens >= totalTokens) return;
+  const files = folder.openRecords();
+  try {
+    const norms = bundle.manifest.layers.map((_, layerIndex) => downNorms(bundle, layerIndex));
+    const recorder = new ActivationRecorder(bundle, files, norms, folder.recordedTokens);
+    const engine = await createEngine(
+      { ...composeParts(bundle, { ...flags, sparsity: "dense" }), predictor: recorder.predictorPart() },
+      {
+        memoryBytes: options.memoryBytes,
+        contextLength: Math.max(...windows.map((window) => window.length)),
+        threadCount: options.threadCount,
+        onActivations: recorder.observe,
+      },
+    );
+    try {
+      let endToken = 0;
+      for (const window of windows) {
+        endToken += window.length;
+        if (endToken <= folder.recordedTokens) continue;
+        // Generating nothing runs the prompt without the head's logits of every token.
+        for await (const _ of engine.generate(window, { maxTokens: 0, stopTokens: [], sampling: GREEDY }));
+        recorder.flush();
+        folder.setRecordedTokens(endToken);
+        options.onProgress(endToken / totalTokens);
+      }
+    } finally {
+      await engine.close();
+    }
+  } finally {
+    folder.closeRecords(files);
+  }
+}

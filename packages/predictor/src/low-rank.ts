@@ -1,0 +1,222 @@
+import type {
+  BundleHead,
+  BundleManifest,
+  HeadName,
+  KernelOp,
+  KernelProgram,
+  MemoryHandle,
+  PredictorContext,
+  PredictorPart,
+  SparsityPredictor,
+} from "@flashlm/contracts";
+import { alignUp, FlashlmError } from "@flashlm/contracts";
+import { checkTarget, layerTensorName, notAvailable } from "./checks.js";
+import { headThreshold } from "./head-threshold.js";
+import { neuronCountMax } from "./scored.js";
+
+/** Missed share of the contribution unless one is asked for. */
+const MISSED_SHARE_USUAL = 0.02;
+
+/** How trained heads are used. */
+export interface LowRankOptions {
+  /** Share of each layer's contribution that may be missed; must lie within the trained points. Default 0.02. */
+  readonly missedShare?: number;
+  /**
+   * Which head says what is computed. "lowrank" (default) is pure. "lookahead" computes what the layer before guessed, to measure what look-ahead
+   * heads are worth; layers must then be asked in ascending order, as a forward pass does. Layer 0 has its own head in both.
+   */
+  readonly head?: HeadName;
+  /** Offers look-ahead beside "lowrank", for reads only; its heads then take memory too. */
+  readonly lookAhead?: boolean;
+}
+
+const PARTS = ["a.weight", "b.weight", "bias"] as const;
+
+function headTensors(head: HeadName): readonly string[] {
+  return PARTS.map((part) => `${head}.${part}`);
+}
+
+function headsOf(name: string, manifest: BundleManifest, which: HeadName): readonly BundleHead[] {
+  const heads = manifest.heads?.[which] ?? [];
+  const wantedCount = manifest.layers.length - (which === "lookahead" ? 1 : 0);
+  if (heads.length === wantedCount && wantedCount > 0) return heads;
+  throw notAvailable(
+    name,
+    `the bundle has ${heads.length} of ${wantedCount} trained ${which} heads`,
+    "run flashlm train-predictor, or use dense",
+  );
+}
+
+/** Scores of one head at a time: scratch for `a * x` and for the scores. */
+interface ScoreArea {
+  readonly low: MemoryHandle;
+  readonly scores: MemoryHandle;
+  readonly floats: Float32Array;
+}
+
+function rankMax(manifest: BundleManifest): number {
+  const { lowrank = [], lookahead = [] } = manifest.heads ?? {};
+  return [...lowrank, ...lookahead].reduce((most, head) => Math.max(most, head.rank), 1);
+}
+
+function areaBytes(manifest: BundleManifest, tokenCapacity: number): readonly [low: number, scores: number] {
+  const bytes = (count: number): number => alignUp(Math.max(1, tokenCapacity * count) * 4, 64);
+  return [bytes(rankMax(manifest)), bytes(neuronCountMax(manifest))];
+}
+
+function createArea({ kernels, manifest, tokenCapacity }: PredictorContext): ScoreArea {
+  const [lowBytes, scoreBytes] = areaBytes(manifest, tokenCapacity);
+  const low = kernels.memory.allocate(lowBytes);
+  const scores = kernels.memory.allocate(scoreBytes);
+  return {
+    low,
+    scores,
+    floats: kernels.memory.floats(scores, tokenCapacity * neuronCountMax(manifest)),
+  };
+}
+
+function headOps(
+  { tokenCount, hidden, tensor }: PredictorContext,
+  head: HeadName,
+  layerIndex: number,
+  { low, scores }: ScoreArea,
+): readonly KernelOp[] {
+  const weight = (part: (typeof PARTS)[number]) => tensor(layerTensorName(layerIndex, `${head}.${part}`));
+  const bias = weight("bias").base;
+  return [
+    { op: "matmul", tokenCount, weight: weight("a.weight"), source: hidden, target: low, accumulate: false },
+    {
+      op: "matmul",
+      tokenCount,
+      weight: weight("b.weight"),
+      source: low,
+      target: scores,
+      bias,
+      accumulate: false,
+    },
+  ];
+}
+
+/** One kind of head over all layers: `ops[n]` reads layer n's hidden state, `area(n)` then holds its scores. */
+interface HeadSet {
+  readonly ops: readonly (readonly KernelOp[])[];
+  area(layerIndex: number): ScoreArea;
+  /** Mask rows of `neuronCount` neurons from the scores that layer `from` made; NaN is kept: it must reach the output. */
+  select(from: number, elementCount: number, mask: Uint8Array): number;
+}
+
+function createHeads(
+  name: string,
+  which: HeadName,
+  missedShare: number | null,
+  context: PredictorContext,
+  areas: readonly ScoreArea[],
+): HeadSet {
+  const heads = headsOf(name, context.manifest, which);
+  const area = (layerIndex: number): ScoreArea => areas[layerIndex % areas.length]!;
+  const thresholds = Float64Array.from(heads, (head) =>
+    headThreshold(name, head, missedShare, MISSED_SHARE_USUAL),
+  );
+  return {
+    area,
+    ops: heads.map((_, layerIndex) => headOps(context, which, layerIndex, area(layerIndex))),
+    select(from, elementCount, mask) {
+      const { floats } = area(from);
+      const threshold = thresholds[from]!;
+      let keptCount = 0;
+      for (let index = 0; index < elementCount; index++) {
+        const kept = floats[index]! <= threshold ? 0 : 1;
+        mask[index] = kept;
+        keptCount += kept;
+      }
+      return keptCount;
+    },
+  };
+}
+
+function createOwn(name: string, options: LowRankOptions, context: PredictorContext): SparsityPredictor {
+  const { kernels, manifest, tokenCapacity } = context;
+  const missedShare = options.missedShare ?? null;
+  const createSet = (which: HeadName): HeadSet =>
+    createHeads(name, which, missedShare, context, [createArea(context)]);
+  const compile = (set: HeadSet): readonly KernelProgram[] => set.ops.map((ops) => kernels.compile(ops));
+  const own = createSet("lowrank");
+  const programs = compile(own);
+  const elementCount = (layerIndex: number, tokenCount: number, mask: Uint8Array): number =>
+    tokenCount * checkTarget(manifest, tokenCapacity, layerIndex, tokenCount, mask);
+  const predictor: SparsityPredictor = {
+    contractVersion: 1,
+    name,
+    scoreProgram: (layerIndex) => programs[layerIndex] ?? null,
+    predictInto: (layerIndex, tokenCount, { mask }) =>
+      own.select(layerIndex, elementCount(layerIndex, tokenCount, mask), mask),
+  };
+  if (!options.lookAhead) return predictor;
+  const next = createSet("lookahead");
+  const nextPrograms = compile(next);
+  return {
+    ...predictor,
+    lookAheadProgram: (layerIndex) => nextPrograms[layerIndex] ?? null,
+    lookAheadInto: (layerIndex, tokenCount, { mask }) =>
+      next.select(layerIndex, elementCount(layerIndex + 1, tokenCount, mask), mask),
+  };
+}
+
+/** Two areas in turn: what layer n - 1 scored for layer n stands while layer n scores for n + 1. */
+function createAhead(name: string, options: LowRankOptions, context: PredictorContext): SparsityPredictor {
+  const { kernels, manifest, tokenCapacity } = context;
+  const missedShare = options.missedShare ?? null;
+  const first = createHeads(name, "lowrank", missedShare, context, [createArea(context)]);
+  const areas = [createArea(context), createArea(context)];
+  const ahead = createHeads(name, "lookahead", missedShare, context, areas);
+  const programs = ahead.ops.map((ops, layerIndex) =>
+    kernels.compile(layerIndex === 0 ? [...first.ops[0]!, ...ops] : ops),
+  );
+  return {
+    contractVersion: 1,
+    name,
+    scoreProgram: (layerIndex) => programs[layerIndex] ?? null,
+    predictInto(layerIndex, tokenCount, { mask }) {
+      const elementCount = tokenCount * checkTarget(manifest, tokenCapacity, layerIndex, tokenCount, mask);
+      return layerIndex === 0
+        ? first.select(0, elementCount, mask)
+        : ahead.select(layerIndex - 1, elementCount, mask);
+    },
+  };
+}
+
+/**
+ * The low-rank predictor of the paper: a trained head per layer scores each neuron from the FFN's input, `b * (a * x) + bias`, and those above the
+ * layer's threshold are predicted. Lossy; `flashlm train-predictor` writes the heads, `manifest.heads` holds what they reach.
+ * @throws PREDICTOR_OPTION for a missed share that is not above 0 and below 1 (here) or that the heads were not trained for (`create`);
+ * `tensorNames` and `create` throw PREDICTOR_NOT_AVAILABLE for bundles without heads.
+ */
+export function lowRankPredictor(options: LowRankOptions = {}): PredictorPart {
+  const { missedShare, head = "lowrank", lookAhead = false } = options;
+  const name = `${head}${lookAhead ? "+lookahead" : ""}${missedShare === undefined ? "" : `:${missedShare}`}`;
+  if (missedShare !== undefined && !(missedShare > 0 && missedShare < 1)) {
+    throw new FlashlmError(
+      "PREDICTOR_OPTION",
+      `${name}: the missed share must be above 0 and below 1 (0.02 misses 2 % of the contribution), got ${missedShare}`,
+      { missedShare },
+    );
+  }
+  const both = lookAhead || head === "lookahead";
+  const areaCount = head === "lookahead" ? 3 : lookAhead ? 2 : 1;
+  return {
+    name,
+    lossless: false,
+    dense: false,
+    tensorNames(manifest) {
+      headsOf(name, manifest, "lowrank");
+      if (both) headsOf(name, manifest, "lookahead");
+      return [...headTensors("lowrank"), ...(both ? headTensors("lookahead") : [])];
+    },
+    scratchBytes(manifest, tokenCapacity) {
+      const [lowBytes, scoreBytes] = areaBytes(manifest, tokenCapacity);
+      return areaCount * (lowBytes + scoreBytes);
+    },
+    create: (context) =>
+      head === "lookahead" ? createAhead(name, options, context) : createOwn(name, options, context),
+  };
+}
