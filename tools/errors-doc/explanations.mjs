@@ -28,6 +28,26 @@ export const AREAS = [
         "The message carries its code. Check the disk and its cable or mount.",
       ],
       FLASH_OPEN: ["A file could not be opened.", "Check that the path exists and that you may read it."],
+      FLASH_BACKEND: [
+        "The way of reading that was asked for does not work on this machine.",
+        "The message says why, and what each other way says. Ask for `auto`, or do what the reason names.",
+      ],
+      FLASH_MEASURE: [
+        "A device cannot be measured with the file or the options given.",
+        "Name a folder on the device, or a file as large as the message says.",
+      ],
+      FLASH_DISK_FULL: [
+        "There is no room for the file that a measurement reads.",
+        "Free the space that the message names, or name a large file on that device; it is only read.",
+      ],
+      FLASH_PROFILE_FORMAT: [
+        "A saved device profile is damaged.",
+        "Measure again with `flashlm device`; until then defaults are used.",
+      ],
+      FLASH_PROFILE_VERSION: [
+        "A device profile was written by another version of flashlm.",
+        "Measure again with `flashlm device`.",
+      ],
     },
   },
   {
@@ -172,6 +192,16 @@ export const AREAS = [
       CACHE_RANGE: ["An id or a layer outside the model.", "A fault of the caller."],
       CACHE_LEASED: ["The layer has an open lease already.", "A fault of the caller: release it first."],
       CACHE_CLOSED: ["A call on a cache that was closed.", "A fault of the caller."],
+    },
+  },
+  {
+    title: "Traces",
+    codes: {
+      TRACE_FORMAT: [
+        "A file is no trace, or it is damaged or ends too early.",
+        "Record it again with `flashlm run --trace FILE`, and let the run end by itself.",
+      ],
+      TRACE_LIMIT: ["A trace is too long to be replayed in memory.", "Record fewer tokens."],
     },
   },
   {

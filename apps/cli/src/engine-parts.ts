@@ -1,10 +1,12 @@
 import type { BundleIndex } from "@flashlm/contracts";
-import { createMemoryReader, createNodeReader, createReadPlanner } from "@flashlm/flash-io";
+import { createReadPlanner } from "@flashlm/flash-io";
 import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
 import { createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
-import { compactCache, slotMapCache } from "@flashlm/window-cache";
+import { parseCache } from "@flashlm/window-cache";
+import { profileOfReader } from "./device-store.js";
 import type { EngineFlags } from "./options.js";
+import { readerFactory } from "./readers.js";
 
 /** Flags and numbers that cross to the engine's thread; plain data. */
 export interface EngineSetup {
@@ -20,13 +22,18 @@ export interface EngineSetup {
 export function composeParts(bundle: BundleIndex, flags: EngineFlags): EngineParts {
   return {
     bundle,
-    openReader: (paths) => (flags.reader === "memory" ? createMemoryReader(paths) : createNodeReader(paths)),
-    createPlanner: createReadPlanner,
+    openReader: readerFactory(flags.reader),
+    createPlanner: (choice, reader) => {
+      const profile = profileOfReader(reader);
+      if (profile === null) return createReadPlanner(choice);
+      const { inFlightMax } = reader.capabilities;
+      return createReadPlanner({ alignmentBytes: choice.alignmentBytes, inFlightMax, profile });
+    },
     createKernels: (options) =>
       loadKernels({ target: flags.kernels, ...options, memoryBytes: options.memoryBytes }),
     kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
-    // The slot map moves no bytes (docs/decisions/0003-cache-default.md).
-    cache: flags.cache === "compact" ? compactCache : slotMapCache,
+    // "auto" is the slot map, which moves no bytes (docs/decisions/0003-cache-default.md).
+    cache: parseCache(flags.cache).part,
     predictor: parseSparsity(flags.sparsity),
     createSampler,
   };
@@ -41,6 +48,9 @@ export function engineOptions(setup: EngineSetup): EngineOptions {
     contextNeeded: setup.contextNeeded,
     threadCount: setup.threadCount,
     verify: flags.verify,
+    precision: flags.dots,
+    pinnedShare: parseCache(flags.cache).pinnedShare,
+    ...(flags.kvCache === "auto" ? {} : { cacheDtype: flags.kvCache }),
     ...(flags.promptChunk ? { promptChunkTokens: flags.promptChunk } : {}),
     ...(flags.cacheWindow ? { windowTokens: flags.cacheWindow } : {}),
   };

@@ -2,11 +2,14 @@ import { FlashlmError } from "@flashlm/contracts";
 import { Command } from "commander";
 import { addBundle } from "./commands/bundle.js";
 import { addCalibrate } from "./commands/calibrate.js";
+import { addDevice } from "./commands/device.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
+import { addReplay } from "./commands/replay.js";
 import { addRun } from "./commands/run.js";
+import { addSynth } from "./commands/synth.js";
 
 /** Runs the command line. Sets the exit code: 0 well, 1 an error of flashlm (its code is printed), 2 a fault of ours, 130 interrupted. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -14,14 +17,25 @@ export async function main(args: readonly string[]): Promise<void> {
     .description("Runs language models bigger than the memory they are given: weights stay on flash.")
     .version("0.1.0")
     .showHelpAfterError();
-  for (const add of [addRun, addBundle, addCalibrate, addDoctor, addInspect, addLogits, addPerplexity])
-    add(program);
+  const commands = [
+    addRun,
+    addBundle,
+    addCalibrate,
+    addDevice,
+    addDoctor,
+    addInspect,
+    addLogits,
+    addPerplexity,
+    addReplay,
+    addSynth,
+  ];
+  for (const add of commands) add(program);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
     if (FlashlmError.isInstance(error)) {
       process.stderr.write(`flashlm: ${error.message} [${error.code}]\n`);
-      process.exitCode = 1;
+      process.exitCode ??= 1;
     } else {
       process.stderr.write(
         `flashlm: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,

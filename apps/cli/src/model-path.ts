@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chooseDtype, hashCheckpoint, isBundle, openCheckpoint } from "@flashlm/bundler";
+import { chooseDtype, hashCheckpoint, isBundle, openCheckpoint, recoverReplacement } from "@flashlm/bundler";
 import { ERROR_CODES, type ErrorCode, FlashlmError, type WeightDtype } from "@flashlm/contracts";
 import { flashlmHome } from "./home.js";
 
@@ -34,6 +34,7 @@ export async function resolveBundle(
   quiet: boolean,
 ): Promise<string> {
   const path = resolve(model ?? (await embeddedModelPath()));
+  if (!existsSync(path)) await recoverReplacement(path);
   if (!existsSync(path)) {
     throw new FlashlmError(
       "CHECKPOINT_NOT_FOUND",

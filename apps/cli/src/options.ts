@@ -1,5 +1,7 @@
-import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { type CacheDtype, type DotPrecision, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { CACHE_CHOICES } from "@flashlm/window-cache";
 import { type Command, Option } from "commander";
+import { READERS, type ReaderChoice } from "./readers.js";
 
 /** Flags shared by every command that runs a model, as commander parsed them. */
 export interface EngineFlags {
@@ -8,8 +10,13 @@ export interface EngineFlags {
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
   readonly kernels: "auto" | "native" | "wasm" | "reference";
-  readonly reader: "auto" | "node" | "memory";
-  readonly cache: "auto" | "compact" | "slot-map";
+  readonly reader: ReaderChoice;
+  readonly kvCache: "auto" | CacheDtype;
+  readonly dots: DotPrecision;
+  /** As `parseCache` reads it. */
+  readonly cache: string;
+  /** File that `run` records the wanted neurons of each token into. */
+  readonly trace?: string;
   readonly threads?: number;
   readonly promptChunk?: number;
   readonly cacheWindow?: number;
@@ -48,7 +55,7 @@ export function realNumber(name: string, least: number, most: number): (text: st
 }
 
 /** Dtypes that a bundle may have, as flags name them. */
-export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 
 /** Adds the flags of {@link EngineFlags} to a command. */
 export function withEngineFlags(command: Command): Command {
@@ -69,13 +76,23 @@ export function withEngineFlags(command: Command): Command {
         .choices(["auto", "native", "wasm", "reference"])
         .default("auto"),
     )
+    .addOption(new Option("--reader <reader>", "how flash is read").choices(READERS).default("auto"))
+    .option("--cache <cache>", `which neurons stay cached: ${CACHE_CHOICES}`, "auto")
     .addOption(
-      new Option("--reader <reader>", "how flash is read")
-        .choices(["auto", "node", "memory"])
+      new Option(
+        "--kv-cache <dtype>",
+        "what keys and values are kept in (auto: f32 for f32 bundles, else f16)",
+      )
+        .choices(["auto", "f32", "f16", "q8_0"])
         .default("auto"),
     )
     .addOption(
-      new Option("--cache <cache>", "neuron cache").choices(["auto", "compact", "slot-map"]).default("auto"),
+      new Option(
+        "--dots <precision>",
+        "arithmetic with quantised weights; q8 rounds activations to int8, which is lossy",
+      )
+        .choices(["f32", "q8"])
+        .default("f32"),
     )
     .option("--threads <count>", "compute threads (default: cores)", wholeNumber("--threads", 1, 256))
     .option("--prompt-chunk <tokens>", "prompt tokens per pass", wholeNumber("--prompt-chunk", 1, 4096))

@@ -6,6 +6,22 @@ export { type VerifyProgress, verifyBundle } from "./reader/verify-bundle.js";
 export type { Checkpoint, SourceTensor } from "./sources/checkpoint.js";
 export { type HashProgress, hashCheckpoint } from "./sources/content-hash.js";
 export { openCheckpoint } from "./sources/open-checkpoint.js";
+export {
+  type ActivityTargets,
+  activeTarget,
+  findPreset,
+  SYNTHETIC_PRESETS,
+  type SyntheticFamily,
+  type SyntheticPreset,
+  type SyntheticShape,
+} from "./synthetic/presets.js";
+export type { SyntheticDtype } from "./synthetic/row-filler.js";
+export {
+  type SyntheticCheckpoint,
+  type SyntheticOptions,
+  writeSynthetic,
+} from "./synthetic/write-synthetic.js";
 export { convertTokenizer, type TokenizerFile, type TokenizerSource } from "./tokenizer/index.js";
+export { recoverReplacement } from "./writer/install-bundle.js";
 export { type RewriteOrderOptions, rewriteOrder } from "./writer/rewrite-order.js";
 export { type BundleProgress, type WriteBundleOptions, writeBundle } from "./writer/write-bundle.js";

@@ -14,7 +14,7 @@ export interface RecordPart {
   readonly lengthBytes: ByteCount;
 }
 
-/** Layout of every neuron record of a bundle. `strideBytes` is a multiple of 16, and of 512 where that costs at most one eighth. */
+/** Layout of every neuron record of a bundle. `strideBytes` is a multiple of 16, and of 512 where that costs at most a sixteenth. */
 export interface RecordLayout {
   readonly hiddenSize: number;
   readonly strideBytes: ByteCount;
@@ -58,7 +58,7 @@ export interface BundleCalibration {
 /** `bundle.json`, decoded and checked. */
 export interface BundleManifest {
   readonly formatVersion: 1;
-  /** dtype name that was asked for: the dtype of most weights (q4_0 means gate and up q4_0, the rest q8_0). */
+  /** dtype name that was asked for: the dtype of most weights (q4_0 and q4_1 mean gate and up so, the rest q8_0 unless the checkpoint has it in these blocks). */
   readonly dtype: WeightDtype;
   /** Why this dtype, for people. */
   readonly dtypeReason: string;
@@ -79,12 +79,13 @@ export interface BundleManifest {
 /**
  * An open bundle: extents and checksums, no weights.
  *
- * Names of resident tensors: `embedding.weight`, `head.weight` (absent when tied), `final_norm.weight`;
- * per layer `layers.N.` + `attention_norm.weight`, `attention.{query,key,value,output}.weight`,
- * `attention.{query,key,value,output}.bias`, `ffn_norm.weight`, `ffn.{gate,up,down}.bias`. Norms and biases are f32.
+ * Names of resident tensors: `embedding.weight`, `embedding.projection.weight`, `position.weight`, `head.projection.weight`,
+ * `head.weight` (absent when tied), `head.bias`, `final_norm.{weight,bias}`; per layer `layers.N.` + `attention.{query,key,value,output}.{weight,bias}`,
+ * `attention.{query,key}_norm.{weight,bias}`, `{attention,attention_output,ffn,ffn_output}_norm.{weight,bias}`, `ffn.{gate,up,down}.bias`;
+ * a model has those that its `ModelConfig` names. Norms and biases are f32.
  * The tensors of one layer are contiguous, `layers.N` after `layers.N-1`, each layer's first one on a multiple of 4096.
  * Of the predictor file: `layers.N.shadow.{gate,up}.weight` (q4_0), `layers.N.shadow.down_norm` (f32, `[1, neuronCount]`),
- * `layers.N.exact.{gate,up}.weight` (the record's dtype), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
+ * `layers.N.exact.{gate,up}.weight` (the record's dtype), `layers.N.exact.{gate,up}.bias` (f32, `[1, neuronCount]`), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
  */
 export interface BundleIndex {
   readonly contractVersion: 1;

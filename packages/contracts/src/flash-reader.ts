@@ -190,7 +190,11 @@ export interface ReadPlanner {
   readonly contractVersion: 1;
   /** No read of a plan is longer than this plus alignment at both ends; a record longer than it gets a read of its own. */
   readonly readBytesMax: ByteCount;
+  /** No longer gap between two records is read along. Whether a shorter one is, is up to the planner. */
+  readonly gapBytesMax: ByteCount;
   readonly alignmentBytes: ByteCount;
+  /** What the choices rest on, for people ("defaults", "device profile of 2026-11-23"). */
+  readonly basis: string;
   /** `fileSizeBytes` bounds the rounding at the file's end. */
   plan(wanted: WantedReads, fileSizeBytes: ByteCount, plan: ReadPlan): void;
 }

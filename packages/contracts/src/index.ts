@@ -1,4 +1,5 @@
 export * from "./bundle.js";
+export * from "./device-profile.js";
 export * from "./errors.js";
 export * from "./flash-reader.js";
 export * from "./kernel-set.js";

@@ -79,9 +79,12 @@ export interface CachePart {
   create(options: CacheOptions): NeuronCache;
 }
 
-/** What a policy may look at: typed arrays of one layer, indexed by slot. */
+/** What a policy may look at: typed arrays of one layer, indexed by slot unless they say otherwise. Borrowed for the call. */
 export interface PolicyView {
+  readonly layerIndex: LayerIndex;
   readonly slotCount: number;
+  /** Slot of each unit, or NO_SLOT. `[unitCount]` */
+  readonly slotByUnit: Uint32Array;
   /** Unit in each slot, or NO_SLOT. */
   readonly unitBySlot: Uint32Array;
   /** Token number of the last acquire that named the unit in the slot. */
@@ -93,6 +96,8 @@ export interface PolicyView {
 /** Picks slots to give up. Never a pinned or leased one. */
 export interface ResidencyPolicy {
   readonly name: string;
+  /** Told of every acquire with admit "window", before room is made; `ids` ascending, borrowed. For policies that count uses. */
+  observe?(view: PolicyView, token: number, ids: Uint32Array, count: number): void;
   /** Writes up to `neededCount` victims into `target` and returns how many; fewer means that the rest overflow. */
   chooseVictims(view: PolicyView, token: number, neededCount: number, target: Uint32Array): number;
 }

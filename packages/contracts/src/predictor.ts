@@ -43,6 +43,11 @@ export interface PredictorPart {
   readonly dense: boolean;
   /** Predictor tensors of one layer, without their `layers.N.` prefix, in the order of the file. @throws PREDICTOR_NOT_AVAILABLE as `create` does. */
   tensorNames(manifest: BundleManifest): readonly string[];
+  /**
+   * Share of a layer's neurons that a token is expected to be predicted, from 0 to 1, for memory plans and forecasts; null where
+   * nothing is known. Absent: null.
+   */
+  expectedShare?(manifest: BundleManifest, layerIndex: LayerIndex): number | null;
   /** f32 scratch bytes that `create` will allocate in kernel memory. */
   scratchBytes(manifest: BundleManifest, tokenCapacity: number): number;
   /** @throws PREDICTOR_NOT_AVAILABLE where the model has no such prediction, PREDICTOR_OPTION for a bad option. */

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { KernelSet, KernelSetOptions, WeightDtype } from "../src/index.js";
-import { FlashlmError } from "../src/index.js";
+import { FlashlmError, isBlockDtype } from "../src/index.js";
 import { attentionCases } from "./kernel-attention-cases.js";
 import { ffnCases } from "./kernel-ffn-cases.js";
 import { expectClose, KernelFixture, oracleDot } from "./kernel-fixture.js";
+import { quantisedCases } from "./kernel-quantised-cases.js";
+import { vectorCases } from "./kernel-vector-cases.js";
 import { TOLERANCE } from "./tolerance.js";
 
 /** What the suite needs to know of a target. */
@@ -34,7 +36,7 @@ const SHAPES: readonly (readonly [rowCount: number, columnCount: number, tokenCo
 
 /** Odd shapes do not exist for blocks of 32. */
 function shapesOf(dtype: WeightDtype): typeof SHAPES {
-  return dtype.startsWith("q") ? SHAPES.filter(([, columns]) => columns % 32 === 0) : SHAPES;
+  return isBlockDtype(dtype) ? SHAPES.filter(([, columns]) => columns % 32 === 0) : SHAPES;
 }
 
 function matmulCases(set: () => KernelSet): void {
@@ -77,7 +79,7 @@ function matmulCases(set: () => KernelSet): void {
 function gatherCases(set: () => KernelSet): void {
   it.each(DTYPES)("gatherRows %s is exact", async (dtype) => {
     const fixture = new KernelFixture(set(), 7);
-    const columns = dtype.startsWith("q") ? 96 : 37;
+    const columns = isBlockDtype(dtype) ? 96 : 37;
     const table = fixture.weight(dtype, 11, columns, true);
     const ids = [10, 0, 3, 3, 7];
     const target = fixture.memory(ids.length * columns * 4);
@@ -88,6 +90,29 @@ function gatherCases(set: () => KernelSet): void {
     const got = fixture.read(target, ids.length * columns);
     const want = ids.flatMap((id) => [...table.values.subarray(id * columns, (id + 1) * columns)]);
     expect([...got]).toEqual(want);
+  });
+
+  it.each(DTYPES)("gatherRows %s, scaled and accumulated", async (dtype) => {
+    for (const [scale, accumulate] of [
+      [-2.5, false],
+      [undefined, true],
+      [0.3, true],
+    ] as const) {
+      const fixture = new KernelFixture(set(), 9);
+      const columns = isBlockDtype(dtype) ? 96 : 37;
+      const table = fixture.weight(dtype, 5, columns);
+      const ids = [4, 0, 4];
+      const target = fixture.vector(ids.length * columns);
+      const shape = { op: "gatherRows", tokenCount: fixture.word(ids.length), accumulate } as const;
+      const places = { table: table.ref, rowIds: fixture.list(ids), target: target.handle };
+      await fixture.run([{ ...shape, ...places, ...(scale === undefined ? {} : { scale }) }]);
+      fixture.read(target.handle, target.values.length).forEach((got, i) => {
+        const weight = table.values[ids[Math.floor(i / columns)]! * columns + (i % columns)]!;
+        const held = accumulate ? target.values[i]! : 0;
+        const want = held + Math.fround(scale ?? 1) * weight;
+        expectClose(`element ${i}`, got, want, TOLERANCE.value(Math.abs(held) + Math.abs(want)));
+      });
+    }
   });
 
   it("gatherRows refuses a row id beyond the table", async () => {
@@ -270,6 +295,8 @@ export function kernelConformance(options: KernelConformanceOptions): void {
     normCases(current);
     attentionCases(current);
     ffnCases(current);
+    quantisedCases(current);
+    vectorCases(current);
     crcCases(current);
     refusalCases(current);
   });

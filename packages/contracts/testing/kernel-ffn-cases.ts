@@ -1,14 +1,15 @@
 import { it } from "vitest";
 import type {
   ActivationName,
+  DotPrecision,
   KernelOp,
   KernelSet,
   MemoryHandle,
   RecordLayout,
   WeightDtype,
 } from "../src/index.js";
-import { alignUp, rowBytes } from "../src/index.js";
-import { expectClose, KernelFixture, oracleActivation, oracleDot } from "./kernel-fixture.js";
+import { alignUp, isBlockDtype, rowBytes } from "../src/index.js";
+import { expectClose, KernelFixture, oracleActivation, oraclePrecise } from "./kernel-fixture.js";
 import { TOLERANCE } from "./tolerance.js";
 
 const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
@@ -84,6 +85,7 @@ function combine(
 }
 
 interface ActivationCase {
+  readonly precision?: DotPrecision;
   readonly dtypes: Readonly<Record<string, WeightDtype>>;
   readonly name: ActivationName;
   readonly threshold: number;
@@ -114,6 +116,7 @@ async function activationCase(set: KernelSet, test: ActivationCase): Promise<voi
     layout: records.layout,
     activationFn: { name, threshold },
     upActivation,
+    ...(test.precision ? { precision: test.precision } : {}),
     addresses: records.addresses,
     ids: fixture.list(ids),
     order: fixture.list(order),
@@ -135,7 +138,9 @@ async function activationCase(set: KernelSet, test: ActivationCase): Promise<voi
     }
     const id = ids[position]!;
     const part = (which: "gate" | "up"): { sum: number; absolute: number } => {
-      const dot = oracleDot(records.values[which]!, position, source.values, token, hiddenSize);
+      const rows = records.values[which]!;
+      const dtype = test.dtypes[which]!;
+      const dot = oraclePrecise(test.precision, dtype, rows, position, source.values, token, hiddenSize);
       const bias = test.biased ? biases[which].values[id]! : 0;
       return { sum: dot.sum + bias, absolute: dot.absolute + Math.abs(bias) };
     };
@@ -204,6 +209,7 @@ async function scoresCase(
   dtype: WeightDtype,
   kind: "contribution" | "gate" | "product",
   tokens: number,
+  precision: DotPrecision = "f32",
 ): Promise<void> {
   const fixture = new KernelFixture(set, tokens);
   const [rows, columns] = [10, 64];
@@ -215,6 +221,7 @@ async function scoresCase(
   const shape = {
     op: "neuronScores",
     kind,
+    precision,
     tokenCount: fixture.word(tokens),
     gate: gate.ref,
     source: source.handle,
@@ -230,8 +237,8 @@ async function scoresCase(
   const got = fixture.read(scores, tokens * rows);
   for (let i = 0; i < got.length; i++) {
     const [token, row] = [Math.floor(i / rows), i % rows];
-    const upDot = oracleDot(up.values, row, source.values, token, columns);
-    const gateDot = oracleDot(gate.values, row, source.values, token, columns);
+    const upDot = oraclePrecise(precision, dtype, up.values, row, source.values, token, columns);
+    const gateDot = oraclePrecise(precision, dtype, gate.values, row, source.values, token, columns);
     const want = combine(
       "silu",
       0,
@@ -281,8 +288,15 @@ export function ffnCases(set: () => KernelSet): void {
         upActivation: "relu",
       });
     });
+    it(`ffnActivations and neuronScores ${dtype} in precision q8`, async () => {
+      const precise = { ...base, dtypes: gated, name: "silu", precision: "q8" } as const;
+      await activationCase(set(), precise);
+      await activationCase(set(), { ...precise, tokens: 5, masked: true, biased: true });
+      await activationCase(set(), { ...precise, dtypes: { up: dtype, down: "f16" }, tokens: 3 });
+      for (const tokens of [1, 3, 4]) await scoresCase(set(), dtype, "product", tokens, "q8");
+    });
     it.each([1, 2, 5])(`ffnDown ${dtype}, %i tokens`, async (tokens) => {
-      const sizes = dtype.startsWith("q") ? [32, 160] : [1, 30, 67, 128];
+      const sizes = isBlockDtype(dtype) ? [32, 160] : [1, 30, 67, 128];
       for (const hiddenSize of sizes) await downCase(set(), dtype, hiddenSize, tokens, hiddenSize > 60);
     });
     it.each(["contribution", "gate", "product"] as const)(`neuronScores ${dtype} %s`, async (kind) => {

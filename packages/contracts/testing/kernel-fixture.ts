@@ -1,10 +1,19 @@
 import { expect } from "vitest";
-import type { KernelOp, KernelSet, MemoryHandle, VectorRef, WeightDtype, WeightRef } from "../src/index.js";
-import { ADDRESS_UNIT_BYTES, rowBytes } from "../src/index.js";
+import type {
+  DotPrecision,
+  KernelOp,
+  KernelSet,
+  MemoryHandle,
+  VectorRef,
+  WeightDtype,
+  WeightRef,
+} from "../src/index.js";
+import { ADDRESS_UNIT_BYTES, isBlockDtype, rowBytes } from "../src/index.js";
+import { oracleRounded } from "./oracle-dtypes.js";
 import { createPrng } from "./prng.js";
 
 /** Fills memory around every operand: NaN as f32, f16 and bf16, so that a read beyond the end shows in the result. */
-const GUARD_WORD = 0x7fff7fff;
+const GUARD_HALF = 0x7fff;
 const GUARD_BYTES = 64;
 
 /** A matrix in kernel memory and its values as the oracle knows them, `[rowCount, columnCount]`. */
@@ -75,22 +84,27 @@ function encode(dtype: WeightDtype, view: DataView, at: number, random: () => nu
 export class KernelFixture {
   readonly random: () => number;
   readonly set: KernelSet;
-  readonly #guards: Uint32Array[] = [];
+  /** Bytes by which operands are moved off their alignment: a multiple of 4 for vectors; weights move half as far where their dtype allows. */
+  readonly shiftBytes: number;
+  readonly #guards: Uint16Array[] = [];
 
-  constructor(set: KernelSet, seed: number) {
+  constructor(set: KernelSet, seed: number, shiftBytes: number = 0) {
     this.set = set;
+    this.shiftBytes = shiftBytes;
     this.random = createPrng(seed);
   }
 
   /** Memory between guards, filled with guard words itself. */
-  memory(lengthBytes: number): MemoryHandle {
-    const whole = Math.ceil(lengthBytes / 4) * 4;
-    const start = this.set.memory.allocate(whole + 2 * GUARD_BYTES, 64);
-    const words = this.set.memory.words(start, whole / 4 + (2 * GUARD_BYTES) / 4);
-    words.fill(GUARD_WORD);
-    const edge = GUARD_BYTES / 4;
-    this.#guards.push(words.subarray(0, edge), words.subarray(words.length - edge));
-    return { arenaId: start.arenaId, offsetBytes: start.offsetBytes + GUARD_BYTES };
+  memory(lengthBytes: number, shiftBytes: number = this.shiftBytes): MemoryHandle {
+    const first = GUARD_BYTES + shiftBytes;
+    const last = first + Math.ceil(lengthBytes / 2) * 2;
+    const wholeBytes = Math.ceil((last + GUARD_BYTES) / 4) * 4;
+    const start = this.set.memory.allocate(wholeBytes, 64);
+    const bytes = this.set.memory.bytes(start, wholeBytes);
+    const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, wholeBytes / 2);
+    halves.fill(GUARD_HALF);
+    this.#guards.push(halves.subarray(0, first / 2), halves.subarray(last / 2));
+    return { arenaId: start.arenaId, offsetBytes: start.offsetBytes + first };
   }
 
   /** One word. */
@@ -100,7 +114,7 @@ export class KernelFixture {
 
   /** A list of u32. */
   list(values: readonly number[]): MemoryHandle {
-    const handle = this.memory(Math.max(values.length, 1) * 4);
+    const handle = this.memory(Math.max(values.length, 1) * 4, 0);
     this.set.memory.words(handle, values.length).set(values);
     return handle;
   }
@@ -116,7 +130,7 @@ export class KernelFixture {
   /** A random matrix; `moving` reaches it through an address word. */
   weight(dtype: WeightDtype, rowCount: number, columnCount: number, moving: boolean = false): FixtureWeight {
     const lengthBytes = rowCount * rowBytes(dtype, columnCount);
-    const handle = this.memory(lengthBytes);
+    const handle = this.memory(lengthBytes, dtype === "f32" ? this.shiftBytes : this.shiftBytes / 2);
     const values = this.fillWeights(dtype, handle, rowCount * columnCount);
     const base = moving ? this.moving(handle) : handle;
     return { ref: { dtype, rowCount, columnCount, base }, values };
@@ -133,15 +147,19 @@ export class KernelFixture {
     return Float64Array.from(values);
   }
 
-  /** The same place, named by an address word with an offset of 32 bytes. */
+  /** The same place, named by an address word with an offset of 32 bytes or a little more. */
   moving(handle: MemoryHandle): VectorRef {
-    return { addressWord: this.word((handle.offsetBytes - 32) / ADDRESS_UNIT_BYTES), offsetBytes: 32 };
+    const offsetBytes = 32 + (handle.offsetBytes % ADDRESS_UNIT_BYTES);
+    return {
+      addressWord: this.word((handle.offsetBytes - offsetBytes) / ADDRESS_UNIT_BYTES),
+      offsetBytes,
+    };
   }
 
   /** Runs ops and checks that no guard was overwritten. */
   async run(ops: readonly KernelOp[]): Promise<void> {
     await this.set.run(this.set.compile(ops));
-    for (const guard of this.#guards) expect(guard.every((word) => word === GUARD_WORD)).toBe(true);
+    for (const guard of this.#guards) expect(guard.every((half) => half === GUARD_HALF)).toBe(true);
   }
 
   /** What a vector holds now. */
@@ -170,6 +188,33 @@ export function oracleDot(
     const product = weights[row * columnCount + column]! * source[token * columnCount + column]!;
     sum += product;
     absolute += Math.abs(product);
+  }
+  return { sum, absolute };
+}
+
+/**
+ * As `oracleDot`, in the precision that was asked for: dots of int8 blocks see a rounded source. `absolute` then bounds
+ * what a target may add up within a block, see `TOLERANCE.blocks`.
+ */
+export function oraclePrecise(
+  precision: DotPrecision | undefined,
+  dtype: WeightDtype,
+  weights: Float64Array,
+  row: number,
+  source: Float64Array,
+  token: number,
+  columnCount: number,
+): { readonly sum: number; readonly absolute: number } {
+  if (precision !== "q8" || !isBlockDtype(dtype)) {
+    return oracleDot(weights, row, source, token, columnCount);
+  }
+  const rounded = oracleRounded(source.subarray(token * columnCount, (token + 1) * columnCount));
+  const { sum } = oracleDot(weights.subarray(row * columnCount), 0, rounded, 0, columnCount);
+  let absolute = 0;
+  for (let first = 0; first < columnCount; first += 32) {
+    const block = weights.subarray(row * columnCount + first, row * columnCount + first + 32);
+    const largest = block.reduce((most, weight) => Math.max(most, Math.abs(weight)), 0);
+    for (let i = first; i < first + 32; i++) absolute += 2 * largest * Math.abs(rounded[i]!);
   }
   return { sum, absolute };
 }

@@ -138,6 +138,8 @@ export function readPlannerConformance(subject: ReadPlannerSubject): void {
           alignmentBytes: choice.alignmentBytes,
           readBytesMax: choice.readBytesMax,
         });
+        expect(planner.gapBytesMax).toBeLessThanOrEqual(choice.gapBytesMax);
+        expect(planner.basis).not.toBe("");
         const fileSizeBytes = drawWanted(random, wanted, pick(random, [512, 4096, 6144, 1000]));
         planner.plan(wanted, fileSizeBytes, plan);
         expectPieces(wanted, plan);

@@ -9,6 +9,8 @@ export const TOLERANCE: {
   readonly sum: (termCount: number, absoluteSum: number) => number;
   readonly value: (magnitude: number) => number;
   readonly softmax: (termCount: number, magnitude: number) => number;
+  readonly share: (logitRange: number, share: number) => number;
+  readonly blocks: (blockCount: number, absoluteSum: number) => number;
 } = {
   /** A dot or a running sum in f32: one rounding per product and one per addition, at worst all the same way. */
   sum: (termCount, absoluteSum) => (termCount + 8) * ROUNDING * absoluteSum + 1e-30,
@@ -19,4 +21,15 @@ export const TOLERANCE: {
    * the suite stay below 16, hence the factor. `magnitude` is the largest absolute value that is averaged.
    */
   softmax: (termCount, magnitude) => (termCount + 64) * 16 * ROUNDING * magnitude,
+  /**
+   * One share of a softmax over logits that differ by at most `logitRange`: the rounding of their quotient becomes a
+   * relative error, then exp and a division. Shares below e^-80 may be 0.
+   */
+  share: (logitRange, share) => (2 * logitRange + 16) * ROUNDING * share + 2e-35,
+  /**
+   * A dot of int8 blocks: the integers are exact; what is rounded is a few products and one addition per block.
+   * `absoluteSum` adds up the source's absolute values, each times twice the largest weight of its block, which also
+   * bounds the parts that a minimum splits off.
+   */
+  blocks: (blockCount, absoluteSum) => (5 * blockCount + 8) * ROUNDING * absoluteSum + 1e-30,
 };

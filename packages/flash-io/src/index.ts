@@ -1,6 +1,28 @@
+export { type Checksum, loadChecksum } from "./checksum.js";
+export { identifyDevice } from "./device/device-identity.js";
+export {
+  type MeasureOptions,
+  type MeasurePhase,
+  type MeasureProgress,
+  measureDevice,
+} from "./device/measure-device.js";
+export { openBestReader, type ReaderFactory } from "./device/reader-factory.js";
 export { createFaultyReader, FAULT_KINDS, type FaultKind, type FaultOptions } from "./faulty-reader.js";
 export { createMemoryReader, type MemoryFile } from "./memory-reader.js";
 export { createNodeReader, type NodeReaderOptions } from "./node-reader.js";
+export {
+  type FlashReaderOptions,
+  openFlashReader,
+  READER_BACKENDS,
+  type ReaderBackend,
+} from "./open-reader.js";
 export { createReadPlanner, type ReadPlannerOptions } from "./read-planner.js";
+export {
+  createSchedulingReader,
+  type ScheduledSubmitOptions,
+  type ScheduleStats,
+  type SchedulingOptions,
+  type SchedulingReader,
+} from "./scheduling-reader.js";
 export type { DirectIoMode } from "./shared-rings.js";
 export { createTracingReader, type TracedRead } from "./tracing-reader.js";

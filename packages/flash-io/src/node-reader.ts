@@ -12,7 +12,6 @@ import {
 } from "@flashlm/contracts";
 import { checkBatch, closedError, type KnownArena, READ_BYTES_MAX } from "./batch-checks.js";
 import { HelperLink } from "./helper-link.js";
-import { type CompletionSource, NodePendingReads } from "./node-pending-reads.js";
 import { OwnTargets } from "./own-targets.js";
 import { readError } from "./read-errors.js";
 import {
@@ -29,6 +28,7 @@ import {
   SLOT_MASK,
   SLOT_QUEUED,
 } from "./shared-rings.js";
+import { type CompletionSource, TrackedReads } from "./tracked-reads.js";
 
 /** Options of {@link createNodeReader}. */
 export interface NodeReaderOptions {
@@ -53,9 +53,18 @@ const IN_FLIGHT_LIMIT = 256;
  * possible. Reads longer than about 1 MiB are worth splitting by the caller, so that several are in flight.
  * @throws FLASH_OPEN when a file cannot be opened, with the system's code in `details.errorCode`; FLASH_OUT_OF_RANGE for a bad `inFlightMax`.
  */
-export async function createNodeReader(
+export function createNodeReader(
   paths: readonly string[],
   options: NodeReaderOptions = {},
+): Promise<FlashReader> {
+  return openNodeReader(paths, options);
+}
+
+/** As {@link createNodeReader}; `note` says why a better reader was not used. */
+export async function openNodeReader(
+  paths: readonly string[],
+  options: NodeReaderOptions,
+  note = "",
 ): Promise<FlashReader> {
   const inFlightMax = options.inFlightMax ?? IN_FLIGHT_DEFAULT;
   if (!Number.isInteger(inFlightMax) || inFlightMax < 1 || inFlightMax > IN_FLIGHT_LIMIT) {
@@ -72,7 +81,7 @@ export async function createNodeReader(
     rings.control,
   );
   try {
-    return new NodeReader(rings, link, await link.opened(), inFlightMax);
+    return new NodeReader(rings, link, await link.opened(), inFlightMax, note);
   } catch (error) {
     await link.abandon();
     throw error;
@@ -88,7 +97,7 @@ class NodeReader implements FlashReader, CompletionSource {
   private readonly alignments: readonly number[];
   private readonly arenas: Map<number, KnownArena> = new Map();
   private readonly targets: OwnTargets = new OwnTargets((arena) => this.attach(arena));
-  private readonly batchBySlot: (NodePendingReads | undefined)[] = new Array(SLOT_COUNT).fill(undefined);
+  private readonly batchBySlot: (TrackedReads | undefined)[] = new Array(SLOT_COUNT).fill(undefined);
   private readonly indexBySlot: Uint32Array = new Uint32Array(SLOT_COUNT);
   private readonly freeSlots: Uint32Array = new Uint32Array(SLOT_COUNT);
   private freeCount = 0;
@@ -103,12 +112,18 @@ class NodeReader implements FlashReader, CompletionSource {
   private closing: Promise<void> | undefined;
   private onIdle: (() => void) | undefined;
 
-  constructor(rings: SharedRings, link: HelperLink, opened: readonly OpenedFile[], inFlightMax: number) {
+  constructor(
+    rings: SharedRings,
+    link: HelperLink,
+    opened: readonly OpenedFile[],
+    inFlightMax: number,
+    note: string,
+  ) {
     this.rings = rings;
     this.link = link;
     this.files = opened.map(({ path, sizeBytes }) => ({ path, sizeBytes }));
     this.alignments = opened.map((file) => file.alignmentBytes);
-    this.capabilities = describe(opened, inFlightMax);
+    this.capabilities = describe(opened, inFlightMax, note);
     for (let slot = SLOT_COUNT - 1; slot >= 0; slot--) this.freeSlots[this.freeCount++] = slot;
     link.listen(
       () => this.drainForWatchers(),
@@ -140,7 +155,7 @@ class NodeReader implements FlashReader, CompletionSource {
     if (this.closing !== undefined) throw closedError("submit");
     checkBatch(batch, this.files, this.arenas);
     if (this.isDead) throw helperError();
-    const pending = new NodePendingReads(this, batch.count);
+    const pending = new TrackedReads(this, batch.count);
     const isDemand = options?.priority !== "speculative";
     for (let index = 0; index < batch.count; index++) {
       if (this.freeCount === 0) this.makeRoom();
@@ -151,7 +166,7 @@ class NodeReader implements FlashReader, CompletionSource {
     return pending;
   }
 
-  private enqueue(pending: NodePendingReads, batch: ReadBatch, index: number, isDemand: boolean): void {
+  private enqueue(pending: TrackedReads, batch: ReadBatch, index: number, isDemand: boolean): void {
     const { rings } = this;
     const slot = this.freeSlots[--this.freeCount]!;
     rings.fileIndex[slot] = batch.fileIndex[index]!;
@@ -237,15 +252,18 @@ class NodeReader implements FlashReader, CompletionSource {
     this.readBytes += Math.ceil(endBytes / alignment) * alignment - startBytes + (startBytes % alignment);
   }
 
-  giveUp(slot: number): boolean {
+  cancel(batch: TrackedReads): void {
+    for (const slot of batch.openSlots()) this.giveUp(slot);
+  }
+
+  private giveUp(slot: number): void {
     const { state } = this.rings;
-    if (Atomics.compareExchange(state, slot, SLOT_QUEUED, SLOT_CANCELLED) !== SLOT_QUEUED) return false;
+    if (Atomics.compareExchange(state, slot, SLOT_QUEUED, SLOT_CANCELLED) !== SLOT_QUEUED) return;
     const batch = this.batchBySlot[slot];
     const index = this.indexBySlot[slot]!;
     // The helper never touches the target now; it only returns the slot when it comes by.
     this.batchBySlot[slot] = undefined;
     batch?.ended(index, OUTCOME_ABORTED, this.slotError(slot, index, OUTCOME_ABORTED));
-    return true;
   }
 
   watch(): void {
@@ -308,9 +326,9 @@ class NodeReader implements FlashReader, CompletionSource {
   }
 }
 
-function describe(opened: readonly OpenedFile[], inFlightMax: number): ReaderCapabilities {
+function describe(opened: readonly OpenedFile[], inFlightMax: number, note: string): ReaderCapabilities {
   const alignmentBytes = opened.reduce((largest, file) => Math.max(largest, file.alignmentBytes), 1);
-  const notes = new Set(opened.filter((file) => file.note !== "").map((file) => file.note));
+  const notes = new Set([note, ...opened.map((file) => file.note)].filter((text) => text !== ""));
   return {
     backend: "node",
     alignmentBytes,

@@ -5,8 +5,16 @@ import {
   createMemoryReader,
   createNodeReader,
   createReadPlanner,
+  createSchedulingReader,
   createTracingReader,
+  type FlashReaderOptions,
+  openFlashReader,
 } from "@flashlm/flash-io";
+import { works } from "./native-backends.js";
+import { profileOf } from "./support/profiles.js";
+
+/** A request costs 0.1 ms, a byte what it costs at 2 GB/s: a gap of up to 200 kB is cheaper than a request. */
+const seekingDisk = profileOf((chunkBytes) => 0.1 + chunkBytes / 2e6);
 
 flashReaderConformance({ name: "memory", create: createMemoryReader, holdsWholeFiles: true });
 flashReaderConformance({ name: "node", create: (paths) => createNodeReader(paths) });
@@ -23,4 +31,37 @@ flashReaderConformance({
   create: async (paths) => createFaultyReader(await createMemoryReader(paths), { seed: 1 }),
   holdsWholeFiles: true,
 });
+/** Native backends on a machine that can build or was given the addon; elsewhere "auto" stands for what is left. */
+const NATIVE: readonly FlashReaderOptions[] = [
+  { backend: "io_uring" },
+  { backend: "io_uring", directIo: "off", inFlightMax: 3 },
+  { backend: "pread" },
+  { backend: "pread", directIo: "off", inFlightMax: 2 },
+];
+flashReaderConformance({ name: "auto", create: (paths) => openFlashReader(paths) });
+for (const options of NATIVE) {
+  if (await works(options)) {
+    flashReaderConformance({
+      name: JSON.stringify(options),
+      create: (paths) => openFlashReader(paths, options),
+    });
+  }
+}
+flashReaderConformance({
+  name: "scheduling (node)",
+  create: async (paths) => createSchedulingReader(await createNodeReader(paths)),
+});
+flashReaderConformance({
+  name: "scheduling (node, 1 in flight)",
+  create: async (paths) => createSchedulingReader(await createNodeReader(paths, { inFlightMax: 1 })),
+});
+flashReaderConformance({
+  name: "scheduling (memory)",
+  create: async (paths) => createSchedulingReader(await createMemoryReader(paths)),
+  holdsWholeFiles: true,
+});
 readPlannerConformance({ name: "merging", create: createReadPlanner });
+readPlannerConformance({
+  name: "merging by a device profile",
+  create: (choice) => createReadPlanner({ ...choice, profile: seekingDisk }),
+});

@@ -1,6 +1,6 @@
 // Rows times a factor, added to a target: element by element, multiply then add.
 import {
-  blockBytes, eight, fourMinimums, fourScales, highFour, load1, load4, lowFour, oneMinimum, oneScale, spread,
+  blockBytes, eight0, eight1, eight2, eight3, fourMinimums, fourScales, highFour, load1, load4, lowFour, oneMinimum, oneScale, spread,
 } from "./convert";
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 
@@ -28,16 +28,16 @@ function axpyBlocks<T>(factor: f32, row: usize, target: usize, count: i32): void
   while (target < end) {
     const scale = oneScale(row);
     const minimum = oneMinimum<T>(row);
-    let words = eight<T>(row, 0);
+    let words = eight0<T>(row);
     add(target + 0, lowFour<T>(words, scale, minimum), lanes);
     add(target + 16, highFour<T>(words, scale, minimum), lanes);
-    words = eight<T>(row, 1);
+    words = eight1<T>(row);
     add(target + 32, lowFour<T>(words, scale, minimum), lanes);
     add(target + 48, highFour<T>(words, scale, minimum), lanes);
-    words = eight<T>(row, 2);
+    words = eight2<T>(row);
     add(target + 64, lowFour<T>(words, scale, minimum), lanes);
     add(target + 80, highFour<T>(words, scale, minimum), lanes);
-    words = eight<T>(row, 3);
+    words = eight3<T>(row);
     add(target + 96, lowFour<T>(words, scale, minimum), lanes);
     add(target + 112, highFour<T>(words, scale, minimum), lanes);
     row += blockBytes<T>();
@@ -85,25 +85,23 @@ function axpyPlain4<T>(factors: usize, row0: usize, row1: usize, row2: usize, ro
   }
 }
 
-/** Columns `8 index .. 8 index + 7` of a block of four rows. */
+/** Adds eight weights of each of four rows to two vectors of the target. */
 // @ts-ignore: decorator
 @inline
-function addEight<T>(index: i32, row0: usize, row1: usize, row2: usize, row3: usize, scales: v128, minimums: v128, factors: v128, target: usize): void {
-  const place = target + 32 * index;
-  let words = eight<T>(row0, index);
-  let first = f32x4.add(v128.load(place), f32x4.mul(spread(factors, 0), lowFour<T>(words, spread(scales, 0), spread(minimums, 0))));
-  let second = f32x4.add(v128.load(place, 16), f32x4.mul(spread(factors, 0), highFour<T>(words, spread(scales, 0), spread(minimums, 0))));
-  words = eight<T>(row1, index);
-  first = f32x4.add(first, f32x4.mul(spread(factors, 1), lowFour<T>(words, spread(scales, 1), spread(minimums, 1))));
-  second = f32x4.add(second, f32x4.mul(spread(factors, 1), highFour<T>(words, spread(scales, 1), spread(minimums, 1))));
-  words = eight<T>(row2, index);
-  first = f32x4.add(first, f32x4.mul(spread(factors, 2), lowFour<T>(words, spread(scales, 2), spread(minimums, 2))));
-  second = f32x4.add(second, f32x4.mul(spread(factors, 2), highFour<T>(words, spread(scales, 2), spread(minimums, 2))));
-  words = eight<T>(row3, index);
-  first = f32x4.add(first, f32x4.mul(spread(factors, 3), lowFour<T>(words, spread(scales, 3), spread(minimums, 3))));
-  second = f32x4.add(second, f32x4.mul(spread(factors, 3), highFour<T>(words, spread(scales, 3), spread(minimums, 3))));
-  v128.store(place, first);
-  v128.store(place, second, 16);
+function sumLow<T>(held: v128, words0: v128, words1: v128, words2: v128, words3: v128, scales: v128, minimums: v128, factors: v128): v128 {
+  let sum = f32x4.add(held, f32x4.mul(spread(factors, 0), lowFour<T>(words0, spread(scales, 0), spread(minimums, 0))));
+  sum = f32x4.add(sum, f32x4.mul(spread(factors, 1), lowFour<T>(words1, spread(scales, 1), spread(minimums, 1))));
+  sum = f32x4.add(sum, f32x4.mul(spread(factors, 2), lowFour<T>(words2, spread(scales, 2), spread(minimums, 2))));
+  return f32x4.add(sum, f32x4.mul(spread(factors, 3), lowFour<T>(words3, spread(scales, 3), spread(minimums, 3))));
+}
+
+// @ts-ignore: decorator
+@inline
+function sumHigh<T>(held: v128, words0: v128, words1: v128, words2: v128, words3: v128, scales: v128, minimums: v128, factors: v128): v128 {
+  let sum = f32x4.add(held, f32x4.mul(spread(factors, 0), highFour<T>(words0, spread(scales, 0), spread(minimums, 0))));
+  sum = f32x4.add(sum, f32x4.mul(spread(factors, 1), highFour<T>(words1, spread(scales, 1), spread(minimums, 1))));
+  sum = f32x4.add(sum, f32x4.mul(spread(factors, 2), highFour<T>(words2, spread(scales, 2), spread(minimums, 2))));
+  return f32x4.add(sum, f32x4.mul(spread(factors, 3), highFour<T>(words3, spread(scales, 3), spread(minimums, 3))));
 }
 
 function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): void {
@@ -112,10 +110,30 @@ function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: usize, r
   for (; target < end; target += 128) {
     const scales = fourScales(row0, row1, row2, row3);
     const minimums = fourMinimums<T>(row0, row1, row2, row3);
-    addEight<T>(0, row0, row1, row2, row3, scales, minimums, lanes, target);
-    addEight<T>(1, row0, row1, row2, row3, scales, minimums, lanes, target);
-    addEight<T>(2, row0, row1, row2, row3, scales, minimums, lanes, target);
-    addEight<T>(3, row0, row1, row2, row3, scales, minimums, lanes, target);
+    let words0 = eight0<T>(row0);
+    let words1 = eight0<T>(row1);
+    let words2 = eight0<T>(row2);
+    let words3 = eight0<T>(row3);
+    v128.store(target, sumLow<T>(v128.load(target, 0), words0, words1, words2, words3, scales, minimums, lanes), 0);
+    v128.store(target, sumHigh<T>(v128.load(target, 16), words0, words1, words2, words3, scales, minimums, lanes), 16);
+    words0 = eight1<T>(row0);
+    words1 = eight1<T>(row1);
+    words2 = eight1<T>(row2);
+    words3 = eight1<T>(row3);
+    v128.store(target, sumLow<T>(v128.load(target, 32), words0, words1, words2, words3, scales, minimums, lanes), 32);
+    v128.store(target, sumHigh<T>(v128.load(target, 48), words0, words1, words2, words3, scales, minimums, lanes), 48);
+    words0 = eight2<T>(row0);
+    words1 = eight2<T>(row1);
+    words2 = eight2<T>(row2);
+    words3 = eight2<T>(row3);
+    v128.store(target, sumLow<T>(v128.load(target, 64), words0, words1, words2, words3, scales, minimums, lanes), 64);
+    v128.store(target, sumHigh<T>(v128.load(target, 80), words0, words1, words2, words3, scales, minimums, lanes), 80);
+    words0 = eight3<T>(row0);
+    words1 = eight3<T>(row1);
+    words2 = eight3<T>(row2);
+    words3 = eight3<T>(row3);
+    v128.store(target, sumLow<T>(v128.load(target, 96), words0, words1, words2, words3, scales, minimums, lanes), 96);
+    v128.store(target, sumHigh<T>(v128.load(target, 112), words0, words1, words2, words3, scales, minimums, lanes), 112);
     row0 += blockBytes<T>();
     row1 += blockBytes<T>();
     row2 += blockBytes<T>();

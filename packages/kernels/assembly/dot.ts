@@ -1,5 +1,5 @@
 // Dot products of four rows at once: four independent sums hide the latency of the additions.
-import { blockBytes, eight, fourMinimums, fourScales, highFour, load4, loadTail, lowFour, spread } from "./convert";
+import { blockBytes, eight0, eight1, eight2, eight3, fourMinimums, fourScales, highFour, load4, loadTail, lowFour, spread } from "./convert";
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 
 /** The fixed last step of every dot product. */
@@ -75,6 +75,7 @@ function addEight<T>(sum: v128, words: v128, scale: v128, minimum: v128, first: 
   return add(add(sum, lowFour<T>(words, scale, minimum), first), highFour<T>(words, scale, minimum), second);
 }
 
+/** Two rows after two: what four need at once does not fit 16 registers. */
 function dotBlocks<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, out: usize): void {
   let sum0 = f32x4.splat(0);
   let sum1 = f32x4.splat(0);
@@ -83,39 +84,47 @@ function dotBlocks<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usi
   const end = x + (<usize>count << 2);
   while (x < end) {
     const scales = fourScales(row0, row1, row2, row3);
+    const minimums = fourMinimums<T>(row0, row1, row2, row3);
     const scale0 = spread(scales, 0);
     const scale1 = spread(scales, 1);
-    const scale2 = spread(scales, 2);
-    const scale3 = spread(scales, 3);
-    const minimums = fourMinimums<T>(row0, row1, row2, row3);
     const minimum0 = spread(minimums, 0);
     const minimum1 = spread(minimums, 1);
-    const minimum2 = spread(minimums, 2);
-    const minimum3 = spread(minimums, 3);
     let first = v128.load(x, 0);
     let second = v128.load(x, 16);
-    sum0 = addEight<T>(sum0, eight<T>(row0, 0), scale0, minimum0, first, second);
-    sum1 = addEight<T>(sum1, eight<T>(row1, 0), scale1, minimum1, first, second);
-    sum2 = addEight<T>(sum2, eight<T>(row2, 0), scale2, minimum2, first, second);
-    sum3 = addEight<T>(sum3, eight<T>(row3, 0), scale3, minimum3, first, second);
+    sum0 = addEight<T>(sum0, eight0<T>(row0), scale0, minimum0, first, second);
+    sum1 = addEight<T>(sum1, eight0<T>(row1), scale1, minimum1, first, second);
     first = v128.load(x, 32);
     second = v128.load(x, 48);
-    sum0 = addEight<T>(sum0, eight<T>(row0, 1), scale0, minimum0, first, second);
-    sum1 = addEight<T>(sum1, eight<T>(row1, 1), scale1, minimum1, first, second);
-    sum2 = addEight<T>(sum2, eight<T>(row2, 1), scale2, minimum2, first, second);
-    sum3 = addEight<T>(sum3, eight<T>(row3, 1), scale3, minimum3, first, second);
+    sum0 = addEight<T>(sum0, eight1<T>(row0), scale0, minimum0, first, second);
+    sum1 = addEight<T>(sum1, eight1<T>(row1), scale1, minimum1, first, second);
     first = v128.load(x, 64);
     second = v128.load(x, 80);
-    sum0 = addEight<T>(sum0, eight<T>(row0, 2), scale0, minimum0, first, second);
-    sum1 = addEight<T>(sum1, eight<T>(row1, 2), scale1, minimum1, first, second);
-    sum2 = addEight<T>(sum2, eight<T>(row2, 2), scale2, minimum2, first, second);
-    sum3 = addEight<T>(sum3, eight<T>(row3, 2), scale3, minimum3, first, second);
+    sum0 = addEight<T>(sum0, eight2<T>(row0), scale0, minimum0, first, second);
+    sum1 = addEight<T>(sum1, eight2<T>(row1), scale1, minimum1, first, second);
     first = v128.load(x, 96);
     second = v128.load(x, 112);
-    sum0 = addEight<T>(sum0, eight<T>(row0, 3), scale0, minimum0, first, second);
-    sum1 = addEight<T>(sum1, eight<T>(row1, 3), scale1, minimum1, first, second);
-    sum2 = addEight<T>(sum2, eight<T>(row2, 3), scale2, minimum2, first, second);
-    sum3 = addEight<T>(sum3, eight<T>(row3, 3), scale3, minimum3, first, second);
+    sum0 = addEight<T>(sum0, eight3<T>(row0), scale0, minimum0, first, second);
+    sum1 = addEight<T>(sum1, eight3<T>(row1), scale1, minimum1, first, second);
+    const scale2 = spread(scales, 2);
+    const scale3 = spread(scales, 3);
+    const minimum2 = spread(minimums, 2);
+    const minimum3 = spread(minimums, 3);
+    first = v128.load(x, 0);
+    second = v128.load(x, 16);
+    sum2 = addEight<T>(sum2, eight0<T>(row2), scale2, minimum2, first, second);
+    sum3 = addEight<T>(sum3, eight0<T>(row3), scale3, minimum3, first, second);
+    first = v128.load(x, 32);
+    second = v128.load(x, 48);
+    sum2 = addEight<T>(sum2, eight1<T>(row2), scale2, minimum2, first, second);
+    sum3 = addEight<T>(sum3, eight1<T>(row3), scale3, minimum3, first, second);
+    first = v128.load(x, 64);
+    second = v128.load(x, 80);
+    sum2 = addEight<T>(sum2, eight2<T>(row2), scale2, minimum2, first, second);
+    sum3 = addEight<T>(sum3, eight2<T>(row3), scale3, minimum3, first, second);
+    first = v128.load(x, 96);
+    second = v128.load(x, 112);
+    sum2 = addEight<T>(sum2, eight3<T>(row2), scale2, minimum2, first, second);
+    sum3 = addEight<T>(sum3, eight3<T>(row3), scale3, minimum3, first, second);
     x += 128;
     row0 += blockBytes<T>();
     row1 += blockBytes<T>();

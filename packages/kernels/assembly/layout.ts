@@ -27,10 +27,14 @@ export const ATTENTION_POSITIONS_MAX = 65536;
 export const THREAD_COUNT_MAX = 8;
 /** Offset of a thread's dot results within its scratch, behind four rows with their padding. */
 export const SCRATCH_DOTS = 263168;
-export const SCRATCH_BYTES = 264192;
+/** Offset of a thread's rounded tokens: TOKEN_TILE of them, numbers and a line of 64 bytes each, then 32 bytes per block of 32 columns. */
+export const SCRATCH_TOKENS = 264192;
+/** Tokens that are rounded to int8 and multiplied together. */
+export const TOKEN_TILE = 4;
+export const SCRATCH_BYTES = 411904;
 export const SCRATCH_BASE = 2113536;
 /** First byte that callers may allocate: SCRATCH_BASE + THREAD_COUNT_MAX * SCRATCH_BYTES. */
-export const HEAP_BASE = 4227072;
+export const HEAP_BASE = 5408768;
 
 export const DTYPE_F32 = 0;
 export const DTYPE_F16 = 1;

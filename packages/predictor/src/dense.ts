@@ -7,6 +7,7 @@ export const densePredictor: PredictorPart = {
   lossless: true,
   dense: true,
   tensorNames: () => [],
+  expectedShare: () => 1,
   scratchBytes: () => 0,
   create: ({ manifest, tokenCapacity }: PredictorContext): SparsityPredictor => ({
     contractVersion: 1,

@@ -70,6 +70,8 @@ export function gateThresholdPredictor(options: GateThresholdOptions): Predictor
     lossless: keptShare === null && margin === 0,
     dense: false,
     tensorNames: (manifest) => gateTensorNames(name, manifest),
+    expectedShare: (manifest, layerIndex) =>
+      keptShare ?? (margin === 0 ? (manifest.calibration?.activeShareByLayer[layerIndex] ?? null) : null),
     scratchBytes: scoreBytes,
     create(context: PredictorContext): SparsityPredictor {
       const { manifest } = context;

@@ -27,8 +27,10 @@ export type RowSelector = (
 /** What distinguishes one scoring predictor from another. Tensor names are without their layer prefix. */
 export interface ScoredParts {
   readonly name: string;
-  readonly kind: "contribution" | "gate" | "product";
+  /** "dot": the dot products themselves plus the bias, before the activation. */
+  readonly kind: "contribution" | "gate" | "product" | "dot";
   readonly gateName: string;
+  readonly biasName?: string;
   readonly upName?: string;
   readonly downNormName?: string;
   readonly select: RowSelector;
@@ -60,6 +62,17 @@ function scoreOp(
 ): KernelOp {
   const { ffn } = context.manifest.model;
   const tensor = (name: string): WeightRef => context.tensor(layerTensorName(layerIndex, name));
+  if (parts.kind === "dot") {
+    return {
+      op: "matmul",
+      tokenCount: context.tokenCount,
+      weight: tensor(parts.gateName),
+      source: context.hidden,
+      target: scores,
+      accumulate: false,
+      ...(parts.biasName === undefined ? {} : { bias: tensor(parts.biasName).base }),
+    };
+  }
   return {
     op: "neuronScores",
     kind: parts.kind,

@@ -31,6 +31,7 @@ export function shadowPredictor(keptShare: number): PredictorPart {
     lossless: keptShare === 1,
     dense: false,
     tensorNames: (manifest) => shadowTensorNames(name, manifest),
+    expectedShare: () => keptShare,
     scratchBytes: scoreBytes,
     create(context: PredictorContext): SparsityPredictor {
       const [gateName, upName, downNormName] = TENSOR_NAMES;

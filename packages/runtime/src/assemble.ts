@@ -1,19 +1,18 @@
 import {
-  type BundleIndex,
   FlashlmError,
   type FlashReader,
   type KernelSet,
-  type MemoryHandle,
   type NeuronCache,
-  type WeightRef,
+  type ReadPlanner,
 } from "@flashlm/contracts";
-import { largestBytes, layerBlock, layerTensor, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
+import { largestBytes, layerBlock, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
+import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
 import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
-import { findFamily } from "./families/registry.js";
 import { createFlight } from "./flight.js";
 import { ForwardPass } from "./forward.js";
 import { BLOCK_ALIGNMENT_BYTES, FLIGHT_COUNT, type MemoryPlan } from "./memory-plan.js";
+import { compileLayers, createHead } from "./programs.js";
 import { READ_BYTES_MAX } from "./read-into.js";
 import { RecordStream } from "./record-stream.js";
 import { Residency } from "./residency.js";
@@ -47,10 +46,11 @@ export async function assembleEngine(
 ): Promise<Machine> {
   const reader = await parts.openReader(parts.bundle.filePaths);
   try {
-    const kernels = await parts.createKernels({
+    const created = await parts.createKernels({
       memoryBytes: plan.totalBytes,
       threadCount: options.threadCount,
     });
+    const kernels = withPrecision(created, options.precision ?? "f32");
     try {
       return await join(parts, options, plan, reader, kernels);
     } catch (error) {
@@ -63,6 +63,12 @@ export async function assembleEngine(
   }
 }
 
+function createPlanner(parts: EngineParts, reader: FlashReader): ReadPlanner {
+  const { alignmentBytes } = reader.capabilities;
+  const choice = { alignmentBytes, gapBytesMax: GAP_BYTES_MAX, readBytesMax: READ_BYTES_MAX };
+  return parts.createPlanner(choice, reader);
+}
+
 function createRecords(
   parts: EngineParts,
   options: EngineOptions,
@@ -70,14 +76,17 @@ function createRecords(
   reader: FlashReader,
   kernels: KernelSet,
   state: RunState,
-): { cache: NeuronCache; records: RecordStream } {
+): { cache: NeuronCache; records: RecordStream; planner: ReadPlanner } {
   const { bundle } = parts;
   const cache = parts.cache.create({
     unit: "neuron",
     layers: bundle.manifest.layers.map((layer, layerIndex) => {
       const slotCount = plan.slotCountByLayer[layerIndex]!;
-      // Dense runs use every neuron for every token, where any recency rule has a hit rate of zero: they keep the first ones for good.
-      return { unitCount: layer.neuronCount, slotCount, pinnedCount: parts.predictor.dense ? slotCount : 0 };
+      return {
+        unitCount: layer.neuronCount,
+        slotCount,
+        pinnedCount: plan.pinnedCountByLayer[layerIndex]!,
+      };
     }),
     windowTokens: options.windowTokens ?? WINDOW_TOKENS,
     moveRecord: (layerIndex, from, to) => moveRecord(layerIndex, from, to),
@@ -94,11 +103,7 @@ function createRecords(
     const base = slotBase[layerIndex]!.offsetBytes;
     bytes.copyWithin(base + to * strideBytes, base + from * strideBytes, base + (from + 1) * strideBytes);
   };
-  const planner = parts.createPlanner({
-    alignmentBytes: reader.capabilities.alignmentBytes,
-    gapBytesMax: GAP_BYTES_MAX,
-    readBytesMax: READ_BYTES_MAX,
-  });
+  const planner = createPlanner(parts, reader);
   const flights = Array.from({ length: FLIGHT_COUNT }, () => createFlight(bundle, plan, kernels, state));
   const records = new RecordStream({
     bundle,
@@ -109,10 +114,9 @@ function createRecords(
     flights,
     slotBase,
     flightBytes: plan.flightBytes,
-    gapBytesMax: GAP_BYTES_MAX,
     verify: options.verify ?? "first",
   });
-  return { cache, records };
+  return { cache, records, planner };
 }
 
 async function join(
@@ -128,7 +132,7 @@ async function join(
   if (arena) reader.attach(arena);
   const state = createRunState(bundle, plan, kernels);
   const residency = await loadBlocks(parts, plan, reader, kernels);
-  const { cache, records } = createRecords(parts, options, plan, reader, kernels, state);
+  const { cache, records, planner } = createRecords(parts, options, plan, reader, kernels, state);
   const predictor = parts.predictor.create({
     kernels,
     manifest: bundle.manifest,
@@ -151,7 +155,7 @@ async function join(
     predictor,
     dense: parts.predictor.dense,
     embed: createEmbedding(bundle, plan, reader, kernels, state, residency),
-    attentionPrograms: compileAttention(bundle, plan, state, residency, kernels),
+    ...compileLayers(bundle, plan, state, residency, kernels),
     advanceToken: () => cache.advanceToken(),
     checkAbort: () => {
       if (options.shouldStop?.())
@@ -174,7 +178,7 @@ async function join(
     reader,
     cache,
     reset,
-    mode: describeMode(parts, options, plan, reader, kernels),
+    mode: describeMode(parts, options, plan, reader, planner, kernels),
     loadReadBytes: reader.stats().readBytes,
     head: createHead(bundle, state, residency, kernels),
     close: async () => {
@@ -228,82 +232,19 @@ async function loadBlocks(
   return residency;
 }
 
-function compileAttention(
-  bundle: BundleIndex,
-  plan: MemoryPlan,
-  state: RunState,
-  residency: Residency,
-  kernels: KernelSet,
-): ReturnType<KernelSet["compile"]>[] {
-  const family = findFamily(bundle.manifest.model.family);
-  return bundle.manifest.layers.map((_, layerIndex) => {
-    const weight = (name: string): WeightRef =>
-      residency.weight(`attention.${layerIndex}`, bundle.tensor(`layers.${layerIndex}.${name}`));
-    const vector = (name: string): WeightRef["base"] | undefined =>
-      layerTensor(bundle, layerIndex, name) ? weight(name).base : undefined;
-    return kernels.compile(family.attention({ bundle, plan, state, layerIndex, weight, vector }));
-  });
-}
-
-function createHead(
-  bundle: BundleIndex,
-  state: RunState,
-  residency: Residency,
-  kernels: KernelSet,
-): Machine["head"] {
-  const { model } = bundle.manifest;
-  const name = model.tiedEmbeddings ? "embedding.weight" : "head.weight";
-  const tokenCount = state.headTokenCountWord;
-  const program = kernels.compile([
-    {
-      op: "norm",
-      kind: model.norm.kind,
-      tokenCount,
-      rowsPerToken: 1,
-      dim: model.hiddenSize,
-      epsilon: model.norm.epsilon,
-      source: state.headInput,
-      target: state.headInput,
-      weight: residency.weight("final_norm.weight", bundle.tensor("final_norm.weight")).base,
-      ...(bundle.hasTensor("final_norm.bias")
-        ? { bias: residency.weight("final_norm.bias", bundle.tensor("final_norm.bias")).base }
-        : {}),
-    },
-    {
-      op: "matmul",
-      tokenCount,
-      weight: residency.weight(name, bundle.tensor(name)),
-      source: state.headInput,
-      target: state.logits.base,
-      accumulate: false,
-    },
-  ]);
-  const rowBytes = model.hiddenSize * 4;
-  return async (firstRow, rowCount) => {
-    const from: MemoryHandle = {
-      arenaId: state.hidden.arenaId,
-      offsetBytes: state.hidden.offsetBytes + firstRow * rowBytes,
-    };
-    kernels.memory
-      .bytes(state.headInput, rowCount * rowBytes)
-      .set(kernels.memory.bytes(from, rowCount * rowBytes));
-    state.headTokenCount[0] = rowCount;
-    const running = kernels.run(program);
-    if (running) await running;
-  };
-}
-
 function describeMode(
   parts: EngineParts,
   options: EngineOptions,
   plan: MemoryPlan,
   reader: FlashReader,
+  planner: ReadPlanner,
   kernels: KernelSet,
 ): Record<string, string> {
   const { manifest } = parts.bundle;
   const { backend, directIo, note } = reader.capabilities;
   const share = (flags: readonly boolean[]): string => `${flags.filter(Boolean).length}/${flags.length}`;
   const slots = plan.slotCountByLayer.reduce((total, count) => total + count, 0);
+  const pinned = plan.pinnedCountByLayer.reduce((total, count) => total + count, 0);
   const neurons = manifest.layers.reduce((total, layer) => total + layer.neuronCount, 0);
   const predictorFlags =
     plan.predictorBlockResident.length > 0
@@ -312,14 +253,17 @@ function describeMode(
   return {
     kernels: `${kernels.target} x${kernels.threadCount}`,
     reader: `${backend} ${directIo ? "direct" : "buffered"}${note ? ` (${note})` : ""}`,
+    planner: planner.basis,
     sparsity: `${parts.predictor.name} ${parts.predictor.lossless ? "lossless" : "lossy"}`,
     dtype: manifest.dtype + (manifest.lossy.length > 0 ? " requantised" : ""),
     cache: parts.cache.name,
     "attention resident": `${share(plan.layerBlockResident)} layers`,
     ...predictorFlags,
+    pinned: `${((100 * pinned) / Math.max(1, slots)).toFixed(0)}% of slots`,
     "neurons resident": `${((100 * slots) / neurons).toFixed(0)}%`,
     context: String(plan.contextLength),
-    "kv cache": "f32",
+    dots: options.precision ?? "f32",
+    "kv cache": plan.cacheDtype,
     checksums: options.verify ?? "first",
   };
 }

@@ -34,12 +34,13 @@ export function predictorBlock(
   return spanOf(names.map((name) => bundle.tensor(`layers.${layerIndex}.${name}`)));
 }
 
-/** Tensors outside the layers that stay in memory for the whole run: final norm, head, and tied embeddings, which are the head. */
+/** Tensors outside the layers, which stay in memory for the whole run. Embeddings that are not the head as well are read by row. */
 export function pinnedTensors(bundle: BundleIndex): readonly BundleTensor[] {
-  const embedding = bundle.manifest.model.tiedEmbeddings ? ["embedding.weight"] : [];
-  return [...embedding, "head.weight", "final_norm.weight", "final_norm.bias"]
-    .filter((name) => bundle.hasTensor(name))
-    .map((name) => bundle.tensor(name));
+  const { model, tensors } = bundle.manifest;
+  return tensors.filter(
+    ({ fileIndex, name }) =>
+      fileIndex === 0 && !name.startsWith("layers.") && (name !== "embedding.weight" || model.tiedEmbeddings),
+  );
 }
 
 /** Bytes of the largest of some extents. */

@@ -1,12 +1,15 @@
 import {
   type BundleIndex,
+  type CacheDtype,
   type CachePart,
+  type DotPrecision,
   FlashlmError,
   type FlashReader,
   type GenerateOptions,
   type GeneratorReport,
   type KernelSet,
   type KernelSetOptions,
+  type MetricsSink,
   type PredictorPart,
   type ReadPlanner,
   type SamplingOptions,
@@ -15,6 +18,7 @@ import {
   type TokenId,
 } from "@flashlm/contracts";
 import { assembleEngine, type Machine } from "./assemble.js";
+import { DecodeMeter } from "./decode-meter.js";
 import type { Flight } from "./flight.js";
 import { type MemoryPlan, planMemory } from "./memory-plan.js";
 import { REPETITION_WINDOW_TOKENS } from "./sampling/index.js";
@@ -35,12 +39,18 @@ export interface EngineParts {
   readonly bundle: BundleIndex;
   /** Opens the bundle's files, in order. The engine closes the reader. */
   openReader(paths: readonly string[]): Promise<FlashReader>;
-  /** Plans requests for a reader with that alignment: at most `gapBytesMax` read in vain between two records, at most `readBytesMax` at once. */
-  createPlanner(options: {
-    readonly alignmentBytes: number;
-    readonly gapBytesMax: number;
-    readonly readBytesMax: number;
-  }): ReadPlanner;
+  /**
+   * Plans requests for a reader with that alignment. `gapBytesMax` (read in vain between two records) and `readBytesMax` (at once) suit a
+   * device of which nothing is known; who knows `reader`'s device may choose others.
+   */
+  createPlanner(
+    options: {
+      readonly alignmentBytes: number;
+      readonly gapBytesMax: number;
+      readonly readBytesMax: number;
+    },
+    reader: FlashReader,
+  ): ReadPlanner;
   /** Makes the kernels with their arena; called once. The engine closes them. @throws KERNEL_*. */
   createKernels(options: KernelSetOptions): Promise<KernelSet>;
   /** Bytes a kernel set needs beyond what is allocated in it. */
@@ -63,8 +73,16 @@ export interface EngineOptions {
   readonly promptChunkTokens?: number;
   /** Tokens whose neurons stay cached (paper section 3.1; the paper uses 4 to 5). */
   readonly windowTokens?: number;
+  /** Share of each layer's slots that its first (hottest) neurons keep for good; null or absent chooses. Does not change answers. */
+  readonly pinnedShare?: number | null;
+  /** What keys and values are kept in; the default is f32 for bundles of f32, otherwise f16. */
+  readonly cacheDtype?: CacheDtype;
+  /** Arithmetic of dot products with quantised weights; the default is f32, "q8" rounds activations to int8 and is faster. */
+  readonly precision?: DotPrecision;
   /** When records' checksums are checked: on their first read in a run, at every read, or never. */
   readonly verify?: "first" | "always" | "never";
+  /** Receives the counters of every decoded token. */
+  readonly metrics?: MetricsSink;
   /** Asked between layers; true stops the work with ENGINE_ABORTED. */
   readonly shouldStop?: () => boolean;
   /** Observes FFN activations (calibration). */
@@ -89,6 +107,8 @@ export function planEngine(
     contextNeeded: options.contextNeeded ?? 0,
     promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
     kernelOverheadBytes: parts.kernelOverheadBytes,
+    pinnedShare: options.pinnedShare ?? null,
+    cacheDtype: options.cacheDtype ?? null,
   });
 }
 
@@ -98,25 +118,24 @@ export function planEngine(
  */
 export async function createEngine(parts: EngineParts, options: EngineOptions): Promise<TokenGenerator> {
   const machine = await assembleEngine(parts, options, planEngine(parts, options));
-  return new Engine(parts, machine);
+  return new Engine(parts, machine, options.metrics);
 }
 
 class Engine implements TokenGenerator {
   readonly contractVersion = 1;
   readonly #parts: EngineParts;
   readonly #machine: Machine;
+  readonly #meter: DecodeMeter;
   #busy = false;
   #closed = false;
   #promptTokens = 0;
   #promptMs = 0;
-  #decodeTokens = 0;
-  #decodeMs = 0;
-  #atDecode = { waitMs: 0, manageMs: 0, readBytes: 0, hitCount: 0, missCount: 0 };
   #possibleNeurons = 0;
 
-  constructor(parts: EngineParts, machine: Machine) {
+  constructor(parts: EngineParts, machine: Machine, metrics: MetricsSink | undefined) {
     this.#parts = parts;
     this.#machine = machine;
+    this.#meter = new DecodeMeter(machine, metrics);
   }
 
   get mode(): Readonly<Record<string, string>> {
@@ -131,7 +150,7 @@ class Engine implements TokenGenerator {
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     // Before the engine counts as busy: it may refuse its options.
     const sampler = this.#parts.createSampler(options.sampling, vocabularySize);
-    this.#enter(promptTokens);
+    this.#enter(promptTokens, promptTokens.length + options.maxTokens);
     const recent = promptTokens.slice(-REPETITION_WINDOW_TOKENS);
     let finished = false;
     try {
@@ -163,7 +182,7 @@ class Engine implements TokenGenerator {
     tokens: readonly TokenId[],
     onLogits: (rows: Float32Array, firstRow: number) => void,
   ): Promise<void> {
-    this.#enter(tokens);
+    this.#enter(tokens, tokens.length);
     const { forward, plan, state, head } = this.#machine;
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     let finished = false;
@@ -205,20 +224,20 @@ class Engine implements TokenGenerator {
 
   report(): GeneratorReport {
     const { forward, records, reader, plan, loadReadBytes } = this.#machine;
-    const at = this.#atDecode;
+    const decode = this.#meter.totals;
     return {
       promptTokens: this.#promptTokens,
       promptMs: this.#promptMs,
-      decodeTokens: this.#decodeTokens,
-      decodeMs: this.#decodeMs,
-      ioWaitMs: at.waitMs,
-      cacheMs: at.manageMs,
-      computeMs: this.#decodeMs - at.waitMs - at.manageMs,
+      decodeTokens: decode.tokenCount,
+      decodeMs: decode.tokenMs,
+      ioWaitMs: decode.waitMs,
+      cacheMs: decode.manageMs,
+      computeMs: decode.tokenMs - decode.waitMs - decode.manageMs,
       readBytes: reader.stats().readBytes,
       loadReadBytes,
-      decodeReadBytes: at.readBytes,
-      recordCount: at.hitCount + at.missCount,
-      hitCount: at.hitCount,
+      decodeReadBytes: decode.readBytes,
+      recordCount: decode.hitCount + decode.missCount,
+      hitCount: decode.hitCount,
       recordsRead: records.recordsRead,
       keptNeurons: forward.keptNeurons,
       possibleNeurons: this.#possibleNeurons,
@@ -232,7 +251,8 @@ class Engine implements TokenGenerator {
     await this.#machine.close();
   }
 
-  #enter(tokens: readonly TokenId[]): void {
+  /** @param lengthMax - tokens that the sequence will have at most. */
+  #enter(tokens: readonly TokenId[], lengthMax: number): void {
     const { vocabularySize } = this.#parts.bundle.manifest.model;
     if (this.#closed)
       throw new FlashlmError(
@@ -263,6 +283,7 @@ class Engine implements TokenGenerator {
         { contextLength: this.contextLength, tokenCount: tokens.length },
       );
     }
+    this.#machine.state.fitSequence(Math.min(lengthMax, this.contextLength));
     this.#busy = true;
   }
 
@@ -283,32 +304,11 @@ class Engine implements TokenGenerator {
     await head(0, 1);
   }
 
-  async #decode(tokenId: TokenId, position: number): Promise<void> {
-    const before = this.#sample();
-    const start = performance.now();
-    await this.#forward(this.#machine.forward, [tokenId], position);
-    await this.#machine.head(0, 1);
-    this.#decodeMs += performance.now() - start;
-    this.#decodeTokens++;
-    const after = this.#sample();
-    const at = this.#atDecode;
-    at.waitMs += after.waitMs - before.waitMs;
-    at.manageMs += after.manageMs - before.manageMs;
-    at.readBytes += after.readBytes - before.readBytes;
-    at.hitCount += after.hitCount - before.hitCount;
-    at.missCount += after.missCount - before.missCount;
-  }
-
-  #sample(): { waitMs: number; manageMs: number; readBytes: number; hitCount: number; missCount: number } {
-    const { records, residency, reader, cache } = this.#machine;
-    const { hitCount, missCount } = cache.stats();
-    return {
-      waitMs: records.waitMs + residency.waitMs,
-      manageMs: records.manageMs,
-      readBytes: reader.stats().readBytes,
-      hitCount,
-      missCount,
-    };
+  #decode(tokenId: TokenId, position: number): Promise<void> {
+    return this.#meter.measure(async () => {
+      await this.#forward(this.#machine.forward, [tokenId], position);
+      await this.#machine.head(0, 1);
+    });
   }
 }
 

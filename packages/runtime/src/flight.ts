@@ -30,8 +30,9 @@ export interface Flight {
   readonly lastDown: KernelProgram;
   readonly verify: KernelProgram;
   readonly plan: ReadPlan;
-  /** Per wanted read: position in the chunk, and the slot's offset or TARGET_ANYWHERE. */
+  /** Per wanted extent: its first position in the chunk, how many records it has (one unless without a slot), and the slot's offset or TARGET_ANYWHERE. */
   readonly wantedPosition: Uint32Array;
+  readonly wantedRecords: Uint32Array;
   readonly wantedTarget: Float64Array;
   layerIndex: number;
   count: number;
@@ -46,6 +47,7 @@ export const BIAS_WORD_INDEX = 4;
 type Request =
   | "plan"
   | "wantedPosition"
+  | "wantedRecords"
   | "wantedTarget"
   | "layerIndex"
   | "count"
@@ -58,6 +60,7 @@ function emptyRequest(neuronCount: number): Pick<Flight, Request> {
   return {
     plan: new ReadPlan(neuronCount),
     wantedPosition: new Uint32Array(neuronCount),
+    wantedRecords: new Uint32Array(neuronCount),
     wantedTarget: new Float64Array(neuronCount),
     layerIndex: 0,
     count: 0,
@@ -114,7 +117,7 @@ export function createFlight(
     addresses,
     positionCount: word(2),
     ...activation,
-    target: state.hidden,
+    target: state.ffnOutput,
   };
   const mask = { base: state.mask.base, stride: neuronCount };
   return {

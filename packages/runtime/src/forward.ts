@@ -15,6 +15,8 @@ export interface ForwardParts {
   readonly dense: boolean;
   readonly embed: (tokens: ArrayLike<number>, tokenCount: number) => Promise<void> | void;
   readonly attentionPrograms: readonly KernelProgram[];
+  /** Per layer, what joins the FFN's result to the residual stream; null where it has been added to that directly. */
+  readonly joinPrograms: readonly (KernelProgram | null)[];
   readonly advanceToken: () => void;
   /** Throws when the caller wants the work to stop; called once per layer. */
   readonly checkAbort: () => void;
@@ -44,7 +46,7 @@ export class ForwardPass {
 
   /** @param position - index in the sequence of the first token. */
   async run(tokens: ArrayLike<number>, tokenCount: number, position: number): Promise<void> {
-    const { bundle, state, residency, attentionPrograms, embed, kernels, dense } = this.#parts;
+    const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
     residency.pump();
@@ -56,10 +58,14 @@ export class ForwardPass {
       await residency.need(`attention.${layerIndex}`);
       const attending = kernels.run(attentionPrograms[layerIndex]!);
       if (attending) await attending;
-      const biased = bundle.manifest.model.ffn.bias;
-      if (!biased) residency.done(`attention.${layerIndex}`);
+      const join = joinPrograms[layerIndex];
+      // Biases and norms of the FFN are in the same block.
+      const isNeeded = bundle.manifest.model.ffn.bias || join;
+      if (!isNeeded) residency.done(`attention.${layerIndex}`);
       await this.#feedForward(layerIndex, tokenCount);
-      if (biased) residency.done(`attention.${layerIndex}`);
+      const joining = join ? kernels.run(join) : undefined;
+      if (joining) await joining;
+      if (isNeeded) residency.done(`attention.${layerIndex}`);
     }
     if (tokenCount === 1) this.#parts.advanceToken();
     if (dense) this.#readAhead(-1);

@@ -1,5 +1,16 @@
-import { alignUp, type BundleIndex, FlashlmError, type PredictorPart } from "@flashlm/contracts";
+import {
+  alignUp,
+  type BundleIndex,
+  type CacheDtype,
+  FlashlmError,
+  type ModelConfig,
+  type PredictorPart,
+  rowBytes,
+} from "@flashlm/contracts";
 import { type BlockExtent, layerBlock, pinnedTensors, predictorBlock } from "./blocks.js";
+import { createMemoryBudget } from "./memory-budget.js";
+import { pinnedCounts } from "./pinned-counts.js";
+import { hasOutputNorms } from "./run-state.js";
 
 /** Page and direct-I/O alignment of everything large. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
@@ -7,15 +18,19 @@ export const BLOCK_ALIGNMENT_BYTES = 4096;
 export const FLIGHT_COUNT = 4;
 /** Streamed blocks of attention or predictor weights that have a buffer: one in use, the others in flight. */
 export const BLOCK_BUFFER_COUNT = 3;
-/** A flight's staging is between these, and about a fortieth of the budget. */
+/** A flight's staging is between these, and about this share of the budget. */
+const FLIGHT_SHARE = 0.01;
 const FLIGHT_BYTES_MIN = 64 * 1024;
 const FLIGHT_BYTES_MAX = 4 * 1024 * 1024;
 /** Share of the budget that the KV cache takes when no context length was asked for. */
-const CONTEXT_SHARE = 0.15;
+const CONTEXT_SHARE = 0.1;
 /** Default context is not longer than this, however much memory there is. */
 const CONTEXT_DEFAULT_MAX = 4096;
 /** Shortest default context; a shorter one has to be asked for. */
 const CONTEXT_DEFAULT_MIN = 128;
+/** Most rows of logits at once, and the share of the budget they may take where there is more than one. */
+const LOGIT_ROWS_MAX = 8;
+const LOGIT_ROWS_SHARE = 0.01;
 /** Fixed words, lists and small tables; counted with slack for alignment. */
 const MISCELLANEOUS_BYTES = 256 * 1024;
 
@@ -30,6 +45,10 @@ export interface PlanRequest {
   readonly contextNeeded: number;
   readonly promptChunkTokens: number;
   readonly kernelOverheadBytes: number;
+  /** Share of the slots whose neurons stay for good; null chooses (see `pinnedCounts`). */
+  readonly pinnedShare?: number | null;
+  /** Asked for; null is f32 for bundles of f32, otherwise f16. */
+  readonly cacheDtype: CacheDtype | null;
 }
 
 /** Where every byte goes. All numbers are bytes unless they end in Count, Tokens or Length. */
@@ -37,6 +56,8 @@ export interface MemoryPlan {
   readonly contextLength: number;
   readonly tokenCapacity: number;
   readonly logitRowCount: number;
+  /** What keys and values are kept in. */
+  readonly cacheDtype: CacheDtype;
   readonly embeddingResident: boolean;
   /** Per layer: weights stay in memory (true) or are streamed for every token. */
   readonly layerBlockResident: readonly boolean[];
@@ -44,6 +65,8 @@ export interface MemoryPlan {
   readonly blockBufferBytes: number;
   readonly flightBytes: number;
   readonly slotCountByLayer: readonly number[];
+  /** Slots of each layer that belong for good to its first neurons. */
+  readonly pinnedCountByLayer: readonly number[];
   readonly rows: readonly { readonly owner: string; readonly plannedBytes: number }[];
   readonly totalBytes: number;
 }
@@ -57,17 +80,37 @@ interface Sizes {
 const padded = (lengthBytes: number): number => alignUp(lengthBytes, BLOCK_ALIGNMENT_BYTES);
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
-/** Bytes of keys and values per token of context, all layers, f32. */
-export function keyValueBytesPerToken(bundle: BundleIndex): number {
+/** Bytes of keys and values per token of context, all layers. */
+export function keyValueBytesPerToken(bundle: BundleIndex, cacheDtype: CacheDtype): number {
   const { attention, layerCount } = bundle.manifest.model;
-  return 2 * layerCount * attention.keyValueHeadCount * attention.headDim * 4;
+  return 2 * layerCount * rowBytes(cacheDtype, attention.keyValueHeadCount * attention.headDim);
 }
 
-function chooseContext(request: PlanRequest): number {
+function chooseCacheDtype(request: PlanRequest): CacheDtype {
+  const { dtype, model } = request.bundle.manifest;
+  if (request.cacheDtype === "q8_0" && model.attention.headDim % 32 !== 0) {
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      `Expected heads of whole blocks of 32 for keys and values in q8_0 but they have ${model.attention.headDim} dimensions. Ask for f16.`,
+      { headDim: model.attention.headDim },
+    );
+  }
+  return request.cacheDtype ?? (dtype === "f32" ? "f32" : "f16");
+}
+
+function chooseLogitRows(request: PlanRequest, tokenCapacity: number): number {
+  const rowBytesNeeded = 4 * request.bundle.manifest.model.vocabularySize;
+  const affordable = Math.floor((request.memoryBytes * LOGIT_ROWS_SHARE) / rowBytesNeeded);
+  return Math.max(1, Math.min(LOGIT_ROWS_MAX, tokenCapacity, affordable));
+}
+
+function chooseContext(request: PlanRequest, cacheDtype: CacheDtype): number {
   const { model } = request.bundle.manifest;
   if (request.contextLength !== null) return request.contextLength;
   const affordable = Number.isFinite(request.memoryBytes)
-    ? Math.floor((request.memoryBytes * CONTEXT_SHARE) / keyValueBytesPerToken(request.bundle) / 64) * 64
+    ? Math.floor(
+        (request.memoryBytes * CONTEXT_SHARE) / keyValueBytesPerToken(request.bundle, cacheDtype) / 64,
+      ) * 64
     : CONTEXT_DEFAULT_MAX;
   const wanted = Math.max(
     CONTEXT_DEFAULT_MIN,
@@ -84,15 +127,18 @@ function scratchBytes(
   logitRowCount: number,
 ): number {
   const { model } = request.bundle.manifest;
-  const { attention, ffn } = model;
+  const { attention, embedding, ffn, rope } = model;
+  const width = embedding?.width ?? 0;
   const perToken =
     4 *
-      (3 * model.hiddenSize +
+      ((hasOutputNorms(model) ? 4 : 3) * model.hiddenSize +
+        width +
+        1 +
         2 * attention.headCount * attention.headDim +
         2 * attention.keyValueHeadCount * attention.headDim) +
     5 * ffn.neuronCount;
-  const logits = 4 * logitRowCount * (model.vocabularySize + model.hiddenSize);
-  const ropeTable = 4 * contextLength * model.rope.rotaryDim;
+  const logits = 4 * logitRowCount * (model.vocabularySize + model.hiddenSize + width);
+  const ropeTable = 4 * contextLength * rope.rotaryDim * (rope.window ? 2 : 1);
   const lists = FLIGHT_COUNT * ffn.neuronCount * 96;
   return tokenCapacity * perToken + logits + ropeTable + lists + MISCELLANEOUS_BYTES;
 }
@@ -102,6 +148,7 @@ function measure(
   contextLength: number,
   tokenCapacity: number,
   logitRowCount: number,
+  cacheDtype: CacheDtype,
 ): Sizes {
   const { bundle, predictor } = request;
   const { manifest } = bundle;
@@ -117,7 +164,7 @@ function measure(
     {
       owner: "kv cache",
       plannedBytes:
-        padded(contextLength * keyValueBytesPerToken(bundle)) +
+        padded(contextLength * keyValueBytesPerToken(bundle, cacheDtype)) +
         manifest.layers.length * BLOCK_ALIGNMENT_BYTES,
     },
     { owner: "scratch", plannedBytes: scratchBytes(request, contextLength, tokenCapacity, logitRowCount) },
@@ -154,19 +201,19 @@ function chooseFlightBytes(request: PlanRequest): number {
   const { record, layers } = request.bundle.manifest;
   const layerBytes =
     Math.max(...layers.map((layer) => layer.neuronCount)) * record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
-  const share = Number.isFinite(request.memoryBytes) ? request.memoryBytes / 50 : FLIGHT_BYTES_MAX;
+  const share = Number.isFinite(request.memoryBytes) ? request.memoryBytes * FLIGHT_SHARE : FLIGHT_BYTES_MAX;
   const least = record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
   return padded(Math.max(least, Math.min(Math.max(share, FLIGHT_BYTES_MIN), FLIGHT_BYTES_MAX, layerBytes)));
 }
 
-function checkContext(contextLength: number): void {
-  if (!Number.isInteger(contextLength) || contextLength < 1) {
-    throw new FlashlmError(
-      "ENGINE_OPTION",
-      `Expected a context of at least 1 token but received ${contextLength}.`,
-      { contextLength },
-    );
-  }
+function checkContext(contextLength: number, { embedding }: ModelConfig): void {
+  const most = embedding?.positionCount ?? Number.POSITIVE_INFINITY;
+  if (Number.isInteger(contextLength) && contextLength >= 1 && contextLength <= most) return;
+  throw new FlashlmError(
+    "ENGINE_OPTION",
+    `Expected a context of at least 1 token${most === Number.POSITIVE_INFINITY ? "" : ` and at most the ${most} positions that the model has learned`} but received ${contextLength}.`,
+    { contextLength },
+  );
 }
 
 /**
@@ -177,11 +224,12 @@ function checkContext(contextLength: number): void {
  */
 export function planMemory(request: PlanRequest): MemoryPlan {
   const { manifest } = request.bundle;
-  const contextLength = chooseContext(request);
-  checkContext(contextLength);
+  const cacheDtype = chooseCacheDtype(request);
+  const contextLength = chooseContext(request, cacheDtype);
+  checkContext(contextLength, manifest.model);
   const tokenCapacity = Math.max(1, Math.min(request.promptChunkTokens, contextLength));
-  const logitRowCount = Math.min(8, tokenCapacity);
-  const sizes = measure(request, contextLength, tokenCapacity, logitRowCount);
+  const logitRowCount = chooseLogitRows(request, tokenCapacity);
+  const sizes = measure(request, contextLength, tokenCapacity, logitRowCount, cacheDtype);
   const blocks = [...sizes.layerBlocks, ...sizes.predictorBlocks];
   const allBlockBytes = sum(blocks.map((block) => padded(block.lengthBytes)));
   const fixedBytes = sum(sizes.fixed.map((row) => row.plannedBytes));
@@ -228,17 +276,26 @@ export function planMemory(request: PlanRequest): MemoryPlan {
       plannedBytes: sum(slotCountByLayer.map((count) => padded(count * manifest.record.strideBytes))),
     },
   ].filter((row) => row.plannedBytes > 0);
+  const budget = createMemoryBudget(budgetBytes);
+  for (const row of rows) budget.reserve(row.owner, row.plannedBytes);
   return {
     contextLength,
     tokenCapacity,
     logitRowCount,
+    cacheDtype,
     embeddingResident: manifest.model.tiedEmbeddings,
     layerBlockResident: pinnedLayers.flags,
     predictorBlockResident: pinnedPredictors.flags,
     blockBufferBytes: streamsBlocks ? blockBufferBytes : 0,
     flightBytes,
     slotCountByLayer,
+    pinnedCountByLayer: pinnedCounts(
+      manifest,
+      request.predictor,
+      slotCountByLayer,
+      request.pinnedShare ?? null,
+    ),
     rows,
-    totalBytes: sum(rows.map((row) => row.plannedBytes)),
+    totalBytes: budgetBytes - budget.freeBytes(),
   };
 }

@@ -3,7 +3,6 @@ import {
   type AdmitMode,
   assert,
   type BundleIndex,
-  FlashlmError,
   type FlashReader,
   type KernelSet,
   type MemoryHandle,
@@ -17,9 +16,12 @@ import {
 } from "@flashlm/contracts";
 import type { Flight } from "./flight.js";
 import { abandon } from "./read-into.js";
+import { RecordVerifier } from "./record-verifier.js";
 
 /** Index of `neurons.safetensors` among the reader's files. */
 const NEURON_FILE_INDEX = 1;
+/** Gaps up to this are taken for read along while a chunk is collected; longer ones may be, where the device favours it. */
+const LIKELY_GAP_BYTES = 16 * 1024;
 
 /** A layer whose records have been asked for; its chunks are submitted as flights become free. */
 interface LayerLoad {
@@ -41,8 +43,6 @@ export interface RecordStreamParts {
   readonly flightBytes: number;
   /** Memory of slot 0 of each layer. */
   readonly slotBase: readonly MemoryHandle[];
-  /** Merge distance of the planner, to bound what a chunk needs of the staging. */
-  readonly gapBytesMax: number;
   readonly verify: "first" | "always" | "never";
 }
 
@@ -59,7 +59,7 @@ export class RecordStream {
   readonly #ids: Uint32Array[];
   readonly #wanted: WantedReads;
   readonly #batch: ReadBatch;
-  readonly #verified: Uint8Array[];
+  readonly #verifier: RecordVerifier;
   #idsTurn = 0;
   /** Milliseconds spent waiting for records, and on leases, plans and copies. */
   waitMs = 0;
@@ -76,7 +76,7 @@ export class RecordStream {
     this.#ids = [new Uint32Array(neuronCount), new Uint32Array(neuronCount), new Uint32Array(neuronCount)];
     this.#wanted = new WantedReads(neuronCount);
     this.#batch = new ReadBatch(neuronCount);
-    this.#verified = parts.bundle.manifest.layers.map((layer) => new Uint8Array(layer.neuronCount));
+    this.#verifier = new RecordVerifier(parts.bundle, parts.kernels, parts.verify);
   }
 
   /** The layer that was begun last and is not finished, or -1. Layers are begun and finished in order. */
@@ -127,7 +127,7 @@ export class RecordStream {
     const landed = performance.now();
     this.#place(flight);
     this.manageMs += performance.now() - landed;
-    if (this.#parts.verify !== "never") await this.#check(flight);
+    await this.#verifier.check(flight);
   }
 
   /** The chunk has been computed: its staging is free. Ends the layer's lease after its last chunk. */
@@ -150,9 +150,10 @@ export class RecordStream {
     for (const load of this.#loads.splice(0)) load.lease.release({ loaded: false });
   }
 
-  /** Positions from `nextPosition` on whose misses surely fit the staging; fills the wanted reads on the way. */
+  /** Positions from `nextPosition` on whose misses should fit the staging; fills the wanted reads on the way. */
   #collect(load: LayerLoad, flight: Flight): number {
-    const { bundle, flightBytes, gapBytesMax, planner, slotBase } = this.#parts;
+    const { bundle, flightBytes, planner, slotBase } = this.#parts;
+    const gapBytesMax = Math.min(planner.gapBytesMax, LIKELY_GAP_BYTES);
     const { strideBytes } = bundle.manifest.record;
     const layerOffset = bundle.manifest.layers[load.layerIndex]!.offsetBytes;
     const { lease } = load;
@@ -170,31 +171,73 @@ export class RecordStream {
       const slot = lease.slots[position]!;
       const target =
         slot === NO_SLOT ? TARGET_ANYWHERE : slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes;
-      const index = this.#wanted.push(offsetBytes, strideBytes, target);
-      flight.wantedPosition[index] = position - load.nextPosition;
-      flight.wantedTarget[index] = target;
+      this.#want(flight, position - load.nextPosition, offsetBytes, target, gap === 0);
       previousEnd = offsetBytes + strideBytes;
       load.nextMiss++;
     }
     return lease.count;
   }
 
+  /** Neighbours without a slot become one extent: in dense runs nearly all do, and lists of extents are shorter than lists of records. */
+  #want(flight: Flight, position: number, offsetBytes: number, target: number, isNeighbour: boolean): void {
+    const { strideBytes } = this.#parts.bundle.manifest.record;
+    const last = this.#wanted.count - 1;
+    const joins =
+      isNeighbour &&
+      last >= 0 &&
+      target === TARGET_ANYWHERE &&
+      flight.wantedTarget[last] === TARGET_ANYWHERE &&
+      this.#wanted.lengthBytes[last]! + strideBytes <= this.#parts.planner.readBytesMax;
+    if (joins) {
+      this.#wanted.lengthBytes[last]! += strideBytes;
+      flight.wantedRecords[last]!++;
+      return;
+    }
+    const index = this.#wanted.push(offsetBytes, strideBytes, target);
+    flight.wantedPosition[index] = position;
+    flight.wantedRecords[index] = 1;
+    flight.wantedTarget[index] = target;
+  }
+
+  /** Collects a chunk and plans its reads. What these take of the staging is known only then: too large a chunk gives its last misses back. */
+  #planChunk(load: LayerLoad, flight: Flight): number {
+    const { flightBytes, planner, reader } = this.#parts;
+    const fileBytes = reader.files[NEURON_FILE_INDEX]!.sizeBytes;
+    let end = this.#collect(load, flight);
+    planner.plan(this.#wanted, fileBytes, flight.plan);
+    while (flight.plan.stagingBytes > flightBytes && this.#wanted.count > 1) {
+      const kept = Math.max(
+        1,
+        Math.floor((this.#wanted.count * flightBytes) / (1.1 * flight.plan.stagingBytes)),
+      );
+      end = load.nextPosition + flight.wantedPosition[kept]!;
+      for (let extent = kept; extent < this.#wanted.count; extent++)
+        load.nextMiss -= flight.wantedRecords[extent]!;
+      this.#wanted.count = kept;
+      planner.plan(this.#wanted, fileBytes, flight.plan);
+    }
+    return end;
+  }
+
   #submitChunk(load: LayerLoad): void {
-    const { bundle, reader, planner, slotBase } = this.#parts;
+    const { bundle, slotBase } = this.#parts;
     const { strideBytes } = bundle.manifest.record;
     const flight = this.#free.pop()!;
     const begin = load.nextPosition;
-    const end = this.#collect(load, flight);
+    const firstMiss = load.nextMiss;
+    const end = this.#planChunk(load, flight);
+    const missCount = load.nextMiss - firstMiss;
     flight.layerIndex = load.layerIndex;
     flight.count = end - begin;
     flight.last = end >= load.lease.count;
-    let miss = 0;
+    flight.ids.set(load.ids.subarray(begin, end));
+    let extent = 0;
     let hitCount = 0;
-    const missStart = flight.count - this.#wanted.count;
+    let miss = flight.count - missCount;
     for (let position = 0; position < flight.count; position++) {
-      flight.ids[position] = load.ids[begin + position]!;
-      if (miss < this.#wanted.count && flight.wantedPosition[miss] === position) {
-        flight.order[missStart + miss++] = position;
+      if (extent < this.#wanted.count && flight.wantedPosition[extent]! <= position) {
+        flight.order[miss++] = position;
+        if (position + 1 === flight.wantedPosition[extent]! + flight.wantedRecords[extent]!) extent++;
         continue;
       }
       const slot = load.lease.slots[begin + position]!;
@@ -205,9 +248,8 @@ export class RecordStream {
     flight.hitCount = hitCount;
     load.nextPosition = end;
     if (this.#wanted.count > 0) {
-      planner.plan(this.#wanted, reader.files[NEURON_FILE_INDEX]!.sizeBytes, flight.plan);
       this.#submitPlan(flight);
-      this.recordsRead += this.#wanted.count;
+      this.recordsRead += missCount;
     }
     this.#queue.push(flight);
   }
@@ -241,36 +283,11 @@ export class RecordStream {
         const landedAt = stagedAt + plan.pieceOffsetBytes[piece]!;
         if (slotAt !== TARGET_ANYWHERE && !direct)
           this.#bytes.copyWithin(slotAt, landedAt, landedAt + strideBytes);
-        const at = slotAt === TARGET_ANYWHERE ? landedAt : slotAt;
-        flight.addresses[flight.wantedPosition[wanted]!] = at / ADDRESS_UNIT_BYTES;
+        const at = (slotAt === TARGET_ANYWHERE ? landedAt : slotAt) / ADDRESS_UNIT_BYTES;
+        const first = flight.wantedPosition[wanted]!;
+        for (let record = 0; record < flight.wantedRecords[wanted]!; record++)
+          flight.addresses[first + record] = at + record * (strideBytes / ADDRESS_UNIT_BYTES);
       }
-    }
-  }
-
-  /** Checks the misses of a chunk that have not been checked in this run (or all of them, on request). */
-  async #check(flight: Flight): Promise<void> {
-    const { bundle, kernels, verify } = this.#parts;
-    const verified = this.#verified[flight.layerIndex]!;
-    const expected = bundle.recordChecksums(flight.layerIndex);
-    let pending = verify === "always";
-    for (let k = flight.hitCount; k < flight.count && !pending; k++)
-      pending = verified[flight.ids[flight.order[k]!]!] === 0;
-    if (!pending) return;
-    flight.words[0] = flight.hitCount;
-    flight.words[1] = flight.count;
-    const running = kernels.run(flight.verify);
-    if (running) await running;
-    for (let k = flight.hitCount; k < flight.count; k++) {
-      const id = flight.ids[flight.order[k]!]!;
-      if (flight.checksums[k] !== expected[id]) {
-        throw new FlashlmError(
-          "BUNDLE_CHECKSUM",
-          `Expected checksum ${expected[id]} for record ${id} of layer ${flight.layerIndex} but its bytes give ${flight.checksums[k]}: ` +
-            "the file was changed or the disk lost a bit. Make the bundle again.",
-          { layerIndex: flight.layerIndex, neuronId: id },
-        );
-      }
-      verified[id] = 1;
     }
   }
 }

@@ -1,6 +1,12 @@
-import type { BundleIndex, KernelSet, MemoryHandle } from "@flashlm/contracts";
+import {
+  type BundleIndex,
+  type KernelSet,
+  type MemoryHandle,
+  type ModelConfig,
+  rowBytes,
+} from "@flashlm/contracts";
 import type { MemoryPlan } from "./memory-plan.js";
-import { fillRopeTable } from "./rope-table.js";
+import { RopeTable } from "./rope-table.js";
 
 /** Every buffer of a run, allocated once. T is `tokenCapacity`; all f32 and row-major. */
 export interface RunState {
@@ -12,8 +18,14 @@ export interface RunState {
   readonly headTokenCount: Uint32Array;
   /** u32 `[T]` */
   readonly tokenIds: { readonly base: MemoryHandle; readonly words: Uint32Array };
+  /** Places of the tokens in the sequence, u32 `[T]`; null where the model has no learned positions. */
+  readonly positionIds: { readonly base: MemoryHandle; readonly words: Uint32Array } | null;
+  /** Rows of the embedding where they are narrower than the residual stream `[T, width]`; else `hidden`. */
+  readonly embedded: MemoryHandle;
   /** Residual stream `[T, hiddenSize]`. */
   readonly hidden: MemoryHandle;
+  /** Where the FFN adds its result: `hidden`, or `[T, hiddenSize]` of its own where that is normed first. */
+  readonly ffnOutput: MemoryHandle;
   /** Normed input of attention, then of the FFN `[T, hiddenSize]`. */
   readonly normed: MemoryHandle;
   /** `[T, headCount, headDim]` */
@@ -29,13 +41,51 @@ export interface RunState {
   readonly mask: { readonly base: MemoryHandle; readonly bytes: Uint8Array };
   /** `[logitRows, hiddenSize]` */
   readonly headInput: MemoryHandle;
+  /** `[logitRows, width]` of the embedding where that is narrower; else `headInput`. */
+  readonly headProjected: MemoryHandle;
   /** `[logitRows, vocabularySize]` */
   readonly logits: { readonly base: MemoryHandle; readonly floats: Float32Array };
   /** `[contextLength, rotaryDim]` */
   readonly ropeTable: MemoryHandle;
-  /** Per layer, `[contextLength, keyValueHeadCount * headDim]` each. */
+  /** That of layers with a window, which is the same one in most models. */
+  readonly windowRopeTable: MemoryHandle;
+  /** `[headCount]`, or null where the model has none. */
+  readonly alibiSlopes: MemoryHandle | null;
+  /** Per layer, `[contextLength, keyValueHeadCount * headDim]` each, of the plan's `cacheDtype`. */
   readonly keyCache: readonly MemoryHandle[];
   readonly valueCache: readonly MemoryHandle[];
+  /** Tells how long a sequence will be at most, before its first token: some rotary scalings depend on it. */
+  fitSequence(tokenCount: number): void;
+}
+
+/** Whether norms stand between the FFN and the residual stream. */
+export function hasOutputNorms(model: ModelConfig): boolean {
+  return model.norm.perLayer?.includes("ffn_output_norm") ?? false;
+}
+
+/** Rotary tables and slopes: whatever attention needs to know of positions. */
+function createPositions(
+  model: ModelConfig,
+  plan: MemoryPlan,
+  kernels: KernelSet,
+): Pick<RunState, "ropeTable" | "windowRopeTable" | "alibiSlopes" | "fitSequence"> {
+  const { memory } = kernels;
+  const { attention, rope } = model;
+  const count = plan.contextLength * rope.rotaryDim;
+  const table = (): MemoryHandle => memory.allocate(Math.max(count, 1) * 4);
+  const ropeTable = table();
+  const windowRopeTable = rope.window ? table() : ropeTable;
+  const tables = [
+    { rope, target: ropeTable },
+    ...(rope.window ? [{ rope: { ...rope, ...rope.window }, target: windowRopeTable }] : []),
+  ].map(({ rope: each, target }) => new RopeTable(each, memory.floats(target, count)));
+  const alibiSlopes = attention.alibiSlopes ? memory.allocate(attention.headCount * 4) : null;
+  if (alibiSlopes) memory.floats(alibiSlopes, attention.headCount).set(attention.alibiSlopes ?? []);
+  const fitSequence = (tokenCount: number): void => {
+    for (const each of tables) each.fit(tokenCount);
+  };
+  fitSequence(plan.contextLength);
+  return { ropeTable, windowRopeTable, alibiSlopes, fitSequence };
 }
 
 /** Allocates the buffers that a plan counted. @throws KERNEL_MEMORY when the arena was made too small. */
@@ -53,17 +103,18 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
   const headTokenCount = word();
   const headWidth = model.attention.headCount * model.attention.headDim;
   const keyValueWidth = model.attention.keyValueHeadCount * model.attention.headDim;
-  const ropeTable = floats(plan.contextLength * model.rope.rotaryDim);
-  fillRopeTable(
-    model.rope,
-    plan.contextLength,
-    memory.floats(ropeTable, plan.contextLength * model.rope.rotaryDim),
-  );
+  const width = model.embedding?.width ?? model.hiddenSize;
+  const isNarrow = width !== model.hiddenSize;
+  const hidden = floats(capacity * model.hiddenSize);
+  const headInput = floats(plan.logitRowCount * model.hiddenSize);
+  const positionIds = model.embedding?.positionCount === undefined ? null : memory.allocate(capacity * 4);
   const tokenIds = memory.allocate(capacity * 4);
   const mask = memory.allocate(capacity * model.ffn.neuronCount);
   const logits = floats(plan.logitRowCount * model.vocabularySize);
   const caches = (): MemoryHandle[] =>
-    bundle.manifest.layers.map(() => floats(plan.contextLength * keyValueWidth));
+    bundle.manifest.layers.map(() =>
+      memory.allocate(plan.contextLength * rowBytes(plan.cacheDtype, keyValueWidth)),
+    );
   return {
     tokenCountWord: tokenCount.handle,
     positionWord: position.handle,
@@ -72,7 +123,10 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
     position: position.view,
     headTokenCount: headTokenCount.view,
     tokenIds: { base: tokenIds, words: memory.words(tokenIds, capacity) },
-    hidden: floats(capacity * model.hiddenSize),
+    positionIds: positionIds && { base: positionIds, words: memory.words(positionIds, capacity) },
+    embedded: isNarrow ? floats(capacity * width) : hidden,
+    hidden,
+    ffnOutput: hasOutputNorms(model) ? floats(capacity * model.hiddenSize) : hidden,
     normed: floats(capacity * model.hiddenSize),
     query: floats(capacity * headWidth),
     key: floats(capacity * keyValueWidth),
@@ -80,9 +134,10 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
     attended: floats(capacity * headWidth),
     activation: floats(capacity * model.ffn.neuronCount),
     mask: { base: mask, bytes: memory.bytes(mask, capacity * model.ffn.neuronCount) },
-    headInput: floats(plan.logitRowCount * model.hiddenSize),
+    headInput,
+    headProjected: isNarrow ? floats(plan.logitRowCount * width) : headInput,
     logits: { base: logits, floats: memory.floats(logits, plan.logitRowCount * model.vocabularySize) },
-    ropeTable,
+    ...createPositions(model, plan, kernels),
     keyCache: caches(),
     valueCache: caches(),
   };

@@ -51,20 +51,27 @@ for (const type of TYPES) {
   });
 }
 
-const llama = fixture("gguf/llama-F32.gguf");
-describe.skipIf(llama === null || fixture("families/llama") === null)("GGUF llama-F32", () => {
-  const folder = temporaryFolder();
-  afterAll(folder.dispose);
-  for (const kernels of ["wasm", "reference"] as const) {
-    it(`gives the tokens of the Hugging Face checkpoint, ${kernels}`, async () => {
-      const bundle = await bundleInto(llama!, join(folder.path, kernels), "f32");
-      const expected = readJson<Expected>(join(fixture("families/llama")!, "expected.json"));
-      const engine = await engineOf(bundle, { kernels });
+for (const family of ["llama", "qwen2", "qwen3", "arcee", "nemotron"]) {
+  const path = fixture(`gguf/${family}-F32.gguf`);
+  describe.skipIf(path === null || fixture(`families/${family}`) === null)(`GGUF ${family}-F32`, () => {
+    const folder = temporaryFolder();
+    afterAll(folder.dispose);
+    it("holds the weights of the Hugging Face checkpoint and gives its tokens", async () => {
+      const source = fixture(`families/${family}`)!;
+      const bundle = await bundleInto(path!, join(folder.path, "gguf"), "f32");
+      const twin = await bundleInto(source, join(folder.path, "folder"), "f32");
+      const checksums = ({ manifest }: BundleIndex): [string, number][] =>
+        manifest.tensors.map(({ name, crc32c }) => [name, crc32c]);
+      expect(checksums(bundle)).toEqual(checksums(twin));
+      for (let layer = 0; layer < twin.manifest.layers.length; layer++)
+        expect(bundle.recordChecksums(layer)).toEqual(twin.recordChecksums(layer));
+      const expected = readJson<Expected>(join(source, "expected.json"));
+      const engine = await engineOf(bundle, { kernels: "wasm" });
       try {
         expect(await greedy(engine, expected.prompt, 128)).toEqual(expected.greedy);
       } finally {
         await engine.close();
       }
     });
-  }
-});
+  });
+}

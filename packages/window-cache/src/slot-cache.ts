@@ -31,6 +31,8 @@ export abstract class SlotCache implements NeuronCache {
 
   /** Frees slots until `neededCount` units that are not pinned fit, as far as that is possible. */
   protected abstract makeRoom(layer: LayerState, neededCount: number): void;
+  /** Sees the units that a token names, before room is made for them. */
+  protected observe(_layer: LayerState, _ids: Uint32Array, _count: number): void {}
   /** A free slot; called only while there is one. */
   protected abstract takeSlot(layer: LayerState): number;
   /** Empties a slot whose record was never read; called in descending order of their taking. */
@@ -108,6 +110,7 @@ export abstract class SlotCache implements NeuronCache {
       } else if (id >= pinnedCount) neededCount++;
     }
     try {
+      this.observe(layer, ids, lease.count);
       this.makeRoom(layer, neededCount);
     } catch (error) {
       leased.fill(0); // the lease never came to be

@@ -22,6 +22,10 @@ class SlotMapCache extends SlotCache {
     this.#victims = new Uint32Array(this.layers.reduce((most, layer) => Math.max(most, layer.slotCount), 0));
   }
 
+  protected override observe(layer: LayerState, ids: Uint32Array, count: number): void {
+    this.#policy.observe?.(layer, this.token, ids, count);
+  }
+
   protected makeRoom(layer: LayerState, neededCount: number): void {
     const lackingCount = Math.min(neededCount - layer.freeForAnyCount, layer.usedCount);
     if (lackingCount <= 0) return;
@@ -50,13 +54,29 @@ class SlotMapCache extends SlotCache {
   }
 }
 
+/** Makes a policy for one cache; it may keep counts of its layers' units. */
+export type PolicyFactory = (options: CacheOptions) => ResidencyPolicy;
+
 /**
- * A slot map whose victims are chosen by `policy`; nothing ever moves. A policy that chooses an empty, pinned or leased
- * slot is a programmer's error and stops the acquire with an assertion.
+ * A slot map whose victims are chosen by `policy`; nothing ever moves. A policy with a memory of its own is given as a factory, because
+ * every cache needs another one. A policy that chooses an empty, pinned or leased slot is a programmer's error and stops the acquire with an
+ * assertion.
+ *
+ * @param name - of the part; needed for a factory, whose policy does not exist yet.
  */
-export function slotMapCacheWith(policy: ResidencyPolicy): CachePart {
-  const name = policy === windowPolicy ? "slot-map" : `slot-map:${policy.name}`;
-  return { name, create: (options: CacheOptions): NeuronCache => new SlotMapCache(options, policy, name) };
+export function slotMapCacheWith(policy: ResidencyPolicy): CachePart;
+export function slotMapCacheWith(policy: PolicyFactory, name: string): CachePart;
+export function slotMapCacheWith(policy: ResidencyPolicy | PolicyFactory, name = ""): CachePart {
+  const partName = typeof policy === "function" ? name : nameWith(policy);
+  return {
+    name: partName,
+    create: (options: CacheOptions): NeuronCache =>
+      new SlotMapCache(options, typeof policy === "function" ? policy(options) : policy, partName),
+  };
+}
+
+function nameWith(policy: ResidencyPolicy): string {
+  return policy === windowPolicy ? "slot-map" : `slot-map:${policy.name}`;
 }
 
 /**

@@ -84,7 +84,9 @@ describe("slot map", () => {
 
 describe("window policy", () => {
   const view = (lastUsedToken: number[], changes: Partial<PolicyView> = {}): PolicyView => ({
+    layerIndex: 0,
     slotCount: lastUsedToken.length,
+    slotByUnit: Uint32Array.from(lastUsedToken, (_, slot) => slot),
     unitBySlot: Uint32Array.from(lastUsedToken, (_, slot) => slot),
     lastUsedToken: Float64Array.from(lastUsedToken),
     pinned: new Uint8Array(lastUsedToken.length),

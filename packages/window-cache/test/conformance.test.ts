@@ -1,5 +1,6 @@
 import { neuronCacheConformance } from "@flashlm/contracts/testing";
-import { compactCache, slotMapCache } from "../src/index.js";
+import { parseCache } from "../src/index.js";
 
-neuronCacheConformance({ name: "compact", part: compactCache });
-neuronCacheConformance({ name: "slot map", part: slotMapCache });
+for (const name of ["compact", "window", "lru", "lfu", "lfu:1", "lfu:1000"]) {
+  neuronCacheConformance({ name, part: parseCache(name).part });
+}

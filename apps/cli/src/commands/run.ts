@@ -52,6 +52,7 @@ export function addRun(program: Command): void {
     .option("--prompt-tokens <ids>", "prompt as token ids, 1,2,3 or a JSON file")
     .option("--ignore-eos", "go on after the end token")
     .option("--stop <text...>", "end before this text")
+    .option("--trace <file>", "record which neurons each token wants, for replay")
     .option("--quiet", "the answer only")
     .action((model: string | undefined, prompt: string | undefined, flags: RunFlags) =>
       run(model, prompt, flags),

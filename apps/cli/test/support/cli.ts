@@ -19,17 +19,19 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Starts the built program. `onStdout` sees what it has printed so far. */
+/** Starts the built program. `onStdout` sees what it has printed so far, `onStart` the process. */
 export function flashlm(
   home: string,
   args: readonly string[],
   onStdout: (text: string, child: ChildProcess) => void = () => {},
+  onStart: (child: ChildProcess) => void = () => {},
 ): Promise<Outcome> {
   return new Promise((settle, fail) => {
     const child = spawn(process.execPath, [PROGRAM, ...args], {
       env: { ...process.env, FLASHLM_HOME: home },
       stdio: ["ignore", "pipe", "pipe"],
     });
+    onStart(child);
     const outcome = { stdout: "", stderr: "" };
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       outcome.stdout += text;

@@ -59,17 +59,29 @@ const LAYER_ORDER: readonly string[] = [
   "attention.key.bias",
   "attention.value.weight",
   "attention.value.bias",
+  "attention.query_norm.weight",
+  "attention.query_norm.bias",
+  "attention.key_norm.weight",
+  "attention.key_norm.bias",
   "attention.output.weight",
   "attention.output.bias",
+  "attention_output_norm.weight",
+  "attention_output_norm.bias",
   "ffn_norm.weight",
   "ffn_norm.bias",
+  "ffn_output_norm.weight",
+  "ffn_output_norm.bias",
   "ffn.gate.bias",
   "ffn.up.bias",
   "ffn.down.bias",
 ];
 const GLOBAL_ORDER: readonly string[] = [
   "embedding.weight",
+  "embedding.projection.weight",
+  "position.weight",
+  "head.projection.weight",
   "head.weight",
+  "head.bias",
   "final_norm.weight",
   "final_norm.bias",
 ];
@@ -92,7 +104,7 @@ function rank(order: readonly string[], name: string): number {
 function residentShapes(checkpoint: Checkpoint, dtype: WeightDtype): Shape[][] {
   const groups: Shape[][] = Array.from({ length: checkpoint.model.layerCount }, () => []);
   const globals: Shape[] = [];
-  for (const { name, shape } of checkpoint.tensors.values()) {
+  for (const { name, shape, sourceType } of checkpoint.tensors.values()) {
     const match = /^layers\.(\d+)\.(.+)$/.exec(name);
     if (match !== null && /^ffn\.(gate|up|down)\.weight$/.test(match[2]!)) continue;
     const columnCount = shape.at(-1) ?? 1;
@@ -100,7 +112,7 @@ function residentShapes(checkpoint: Checkpoint, dtype: WeightDtype): Shape[][] {
     const rowCount = isMatrix ? shape.slice(0, -1).reduce((product, size) => product * size, 1) : 1;
     const entry: Shape = {
       name,
-      dtype: isMatrix ? matrixDtype(dtype, columnCount) : "f32",
+      dtype: isMatrix ? matrixDtype(dtype, columnCount, sourceType) : "f32",
       rowCount,
       columnCount,
     };
@@ -119,28 +131,32 @@ function residentShapes(checkpoint: Checkpoint, dtype: WeightDtype): Shape[][] {
 
 function predictorShapes(model: ModelConfig, dtype: WeightDtype): Shape[][] {
   const groups: Shape[][] = [];
-  if (model.ffn.kind !== "gated") return groups;
-  const rowCount = model.ffn.neuronCount;
-  const columnCount = model.hiddenSize;
+  const { ffn, hiddenSize: columnCount } = model;
+  const isGated = ffn.kind === "gated";
+  const rowCount = ffn.neuronCount;
+  const vector = (name: string): Shape => ({ name, dtype: "f32", rowCount: 1, columnCount: rowCount });
   for (let layer = 0; layer < model.layerCount; layer++) {
     const prefix = `layers.${layer}.`;
-    if (fitsBlocks(columnCount)) {
+    if (isGated && fitsBlocks(columnCount)) {
       groups.push([
         { name: `${prefix}shadow.gate.weight`, dtype: "q4_0", rowCount, columnCount },
         { name: `${prefix}shadow.up.weight`, dtype: "q4_0", rowCount, columnCount },
-        { name: `${prefix}shadow.down_norm`, dtype: "f32", rowCount: 1, columnCount: rowCount },
+        vector(`${prefix}shadow.down_norm`),
       ]);
     }
-    if (!isExactlySparse(model.ffn)) continue;
-    const parts = model.ffn.upActivation === "relu" ? (["gate", "up"] as const) : (["gate"] as const);
-    groups.push(
-      parts.map((part) => ({
+    if (!isExactlySparse(ffn)) continue;
+    // What the ReLU is applied to: the gate, in a plain FFN the up projection, in dReLU both.
+    const first = isGated ? ("gate" as const) : ("up" as const);
+    const parts = isGated && ffn.upActivation === "relu" ? (["gate", "up"] as const) : [first];
+    const exact = parts.map(
+      (part): Shape => ({
         name: `${prefix}exact.${part}.weight`,
         dtype: partDtype(dtype, part),
         rowCount,
         columnCount,
-      })),
+      }),
     );
+    groups.push(ffn.bias && parts.length === 1 ? [...exact, vector(`${prefix}exact.${first}.bias`)] : exact);
   }
   return groups;
 }

@@ -1,9 +1,9 @@
-import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { FlashlmError, isBlockDtype, type WeightDtype } from "@flashlm/contracts";
 import type { Checkpoint } from "../sources/checkpoint.js";
-import { fitsBlocks, matrixDtype, partDtype } from "./record-layout.js";
+import { fitsBlocks, isStoredAs, matrixDtype, partDtype } from "./record-layout.js";
 
 /** Every dtype a bundle can have. */
-export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 
 /** What a bundle's weights will be, why, and what that changes. */
 export interface DtypeChoice {
@@ -32,7 +32,7 @@ function requestedDtype(checkpoint: Checkpoint, dtype: WeightDtype): { dtype: We
     const message = `unknown dtype "${String(dtype)}": expected one of ${WEIGHT_DTYPES.join(", ")}`;
     throw new FlashlmError("BUNDLE_DTYPE", message, { dtype: String(dtype) });
   }
-  if ((dtype === "q8_0" || dtype === "q4_0") && !fitsBlocks(hiddenSize)) {
+  if (isBlockDtype(dtype) && !fitsBlocks(hiddenSize)) {
     const message = `${dtype} packs weights in blocks of 32, but the hidden size of "${checkpoint.name}" is ${hiddenSize}: ask for f16, bf16 or f32`;
     throw new FlashlmError("BUNDLE_DTYPE", message, { dtype, hiddenSize });
   }
@@ -52,6 +52,12 @@ function defaultDtype(checkpoint: Checkpoint): { dtype: WeightDtype; reason: str
     const reason = `the source's weights are ${source}; blocks of 32 do not fit its hidden size of ${hiddenSize}, so f16`;
     return { dtype: "f16", reason };
   }
+  const kept = WEIGHT_DTYPES.find((dtype) => isBlockDtype(dtype) && isStoredAs(source, dtype));
+  if (kept !== undefined && gatesAre(checkpoint, source))
+    return {
+      dtype: kept,
+      reason: `the source's weights are ${source}, and ${kept} keeps its blocks; FFN down becomes q8_0, because its blocks run along the other axis`,
+    };
   const cost = "requantising to q8_0 costs 0.7 % perplexity where it was measured, q4_0 2.3 %";
   return {
     dtype: "q8_0",
@@ -59,11 +65,17 @@ function defaultDtype(checkpoint: Checkpoint): { dtype: WeightDtype; reason: str
   };
 }
 
+/** True where the parts of records that keep their blocks are all of one source type. */
+function gatesAre(checkpoint: Checkpoint, source: string): boolean {
+  const parts = [...checkpoint.tensors.values()].filter(({ name }) => /\.ffn\.(gate|up)\.weight$/.test(name));
+  return parts.every(({ sourceType }) => sourceType.toUpperCase() === source);
+}
+
 /** Whether weights of a source type keep their values in `target`; `transposed` when blocks run along another axis. */
 function keepsValues(sourceType: string, target: WeightDtype, transposed: boolean): boolean {
   if (target === "f32") return true;
   if (PLAIN_TYPES[sourceType] === target) return true;
-  return !transposed && sourceType === target.toUpperCase();
+  return !transposed && isStoredAs(sourceType, target);
 }
 
 function lossyChanges(checkpoint: Checkpoint, dtype: WeightDtype): readonly string[] {
@@ -73,8 +85,8 @@ function lossyChanges(checkpoint: Checkpoint, dtype: WeightDtype): readonly stri
     if (tensor.shape.length < 2) continue;
     const match = /\.ffn\.(gate|up|down)\.weight$/.exec(tensor.name);
     const part = match?.[1] as "gate" | "up" | "down" | undefined;
-    const target = part === undefined ? matrixDtype(dtype, columnCount) : partDtype(dtype, part);
     const sourceType = tensor.sourceType.toUpperCase();
+    const target = part === undefined ? matrixDtype(dtype, columnCount, sourceType) : partDtype(dtype, part);
     if (keepsValues(sourceType, target, part === "down")) continue;
     const kind =
       part === "down"

@@ -1,5 +1,6 @@
 import {
   alignUp,
+  isBlockDtype,
   type ModelConfig,
   type RecordLayout,
   type RecordPart,
@@ -8,25 +9,44 @@ import {
 } from "@flashlm/contracts";
 import { SECTOR_BYTES, VECTOR_ALIGNMENT_BYTES } from "./limits.js";
 
-/** True where q8_0 and q4_0 rows of this many weights exist (whole blocks of 32). */
+/** Padding of a record up to whole sectors may cost one part in this many. Dense runs read every byte of it (bench/record-stride.mjs). */
+const PADDING_SHARE = 16;
+
+/** True where rows of this many weights are whole blocks of 32. */
 export function fitsBlocks(columnCount: number): boolean {
   return columnCount % 32 === 0;
 }
 
 /** dtype of gate and up vectors, and of everything else that is a matrix, for a bundle's named dtype. */
 export function partDtype(dtype: WeightDtype, part: "gate" | "up" | "down"): WeightDtype {
-  return dtype === "q4_0" && part === "down" ? "q8_0" : dtype;
+  return (dtype === "q4_0" || dtype === "q4_1") && part === "down" ? "q8_0" : dtype;
 }
 
-/** dtype of a resident matrix with rows of `columnCount`; rows that are not whole blocks are kept in f16. */
-export function matrixDtype(dtype: WeightDtype, columnCount: number): WeightDtype {
-  if (dtype !== "q8_0" && dtype !== "q4_0") return dtype;
-  return fitsBlocks(columnCount) ? "q8_0" : "f16";
+/** dtype of a resident matrix with rows of `columnCount`: 4-bit ones stay as they are, others become q8_0, rows that are not whole blocks f16. */
+export function matrixDtype(dtype: WeightDtype, columnCount: number, sourceType: string): WeightDtype {
+  if (!isBlockDtype(dtype)) return dtype;
+  if (!fitsBlocks(columnCount)) return "f16";
+  return isStoredAs(sourceType, dtype) ? dtype : "q8_0";
+}
+
+/** Every dtype that {@link matrixDtype} may give. */
+export function matrixDtypes(dtype: WeightDtype, columnCount: number): readonly WeightDtype[] {
+  return [matrixDtype(dtype, columnCount, dtype), matrixDtype(dtype, columnCount, "")];
+}
+
+/** Whether a checkpoint's tensor has the very blocks or numbers of a dtype. */
+export function isStoredAs(sourceType: string, dtype: WeightDtype): boolean {
+  return sourceType.toUpperCase() === dtype.toUpperCase();
+}
+
+/** Strides that a record of `lengthBytes` may have: packed, and in whole sectors. */
+export function recordStrides(lengthBytes: number): [packed: number, padded: number] {
+  return [alignUp(lengthBytes, VECTOR_ALIGNMENT_BYTES), alignUp(lengthBytes, SECTOR_BYTES)];
 }
 
 /**
  * Layout of the neuron records of a model: gate (gated FFNs only), up, down, each on 16 bytes; the stride is rounded
- * up to 512 where that costs at most one eighth, otherwise to 16.
+ * up to 512 where that costs at most a sixteenth, otherwise to 16.
  */
 export function recordLayout(
   ffnKind: ModelConfig["ffn"]["kind"],
@@ -42,7 +62,7 @@ export function recordLayout(
     parts.push({ part, dtype: partDtype(dtype, part), offsetBytes, lengthBytes });
     end = offsetBytes + lengthBytes;
   }
-  const sectorStride = alignUp(end, SECTOR_BYTES);
-  const strideBytes = (sectorStride - end) * 8 <= end ? sectorStride : alignUp(end, VECTOR_ALIGNMENT_BYTES);
+  const [packed, padded] = recordStrides(end);
+  const strideBytes = (padded - end) * PADDING_SHARE <= end ? padded : packed;
   return { hiddenSize, strideBytes, parts };
 }

@@ -22,7 +22,7 @@ const text = z.string().max(TEXT_LENGTH_MAX);
 const name = z.string().min(1).max(NAME_LENGTH_MAX);
 const offset = z.number().int().min(0).max(FILE_BYTES_MAX);
 const checksum = z.number().int().min(0).max(0xffffffff);
-const dtype = z.enum(["f32", "f16", "bf16", "q8_0", "q4_0"]);
+const dtype = z.enum(["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"]);
 const finite = z.number();
 const positive = z.number().positive();
 const token = z.number().int().min(0).max(VOCABULARY_SIZE_MAX);
@@ -44,8 +44,20 @@ const scaling = z.discriminatedUnion("kind", [
     betaSlow: finite,
     attentionFactor: finite,
     originalContextLength: positive,
+    truncate: z.boolean().exactOptional(),
+  }),
+  z.strictObject({ kind: z.literal("dynamic"), factor: positive, originalContextLength: positive }),
+  z.strictObject({
+    kind: z.literal("longrope"),
+    shortFactors: z.array(positive).max(HIDDEN_SIZE_MAX),
+    longFactors: z.array(positive).max(HIDDEN_SIZE_MAX),
+    attentionFactor: finite,
+    originalContextLength: positive,
   }),
 ]);
+
+const perLayer = z.array(z.boolean()).max(LAYER_COUNT_MAX);
+const normName = z.enum(["attention_norm", "attention_output_norm", "ffn_norm", "ffn_output_norm"]);
 
 const model = z.strictObject({
   family: name,
@@ -59,14 +71,21 @@ const model = z.strictObject({
     keyValueHeadCount: count(HIDDEN_SIZE_MAX),
     headDim: count(HIDDEN_SIZE_MAX),
     slidingWindow: z.number().int().min(1).nullable(),
+    windowLayers: perLayer.exactOptional(),
     queryKeyValueBias: z.boolean(),
     outputBias: z.boolean(),
+    scale: positive.exactOptional(),
+    softCap: positive.exactOptional(),
+    queryKeyNorm: z.enum(["head", "vector"]).exactOptional(),
+    alibiSlopes: z.array(finite).max(HIDDEN_SIZE_MAX).exactOptional(),
   }),
   rope: z.strictObject({
     theta: positive,
     rotaryDim: z.number().int().min(0).max(HIDDEN_SIZE_MAX),
     scaling,
     contextFactors: z.array(finite).max(HIDDEN_SIZE_MAX).nullable(),
+    rotaryLayers: perLayer.exactOptional(),
+    window: z.strictObject({ theta: positive, scaling }).exactOptional(),
   }),
   ffn: z.strictObject({
     kind: z.enum(["gated", "plain"]),
@@ -78,7 +97,23 @@ const model = z.strictObject({
     upActivation: z.enum(["none", "relu"]),
     bias: z.boolean(),
   }),
-  norm: z.strictObject({ kind: z.enum(["rms", "layer"]), epsilon: z.number().min(0) }),
+  norm: z.strictObject({
+    kind: z.enum(["rms", "layer"]),
+    epsilon: z.number().min(0),
+    bias: z.boolean().exactOptional(),
+    perLayer: z.array(normName).max(4).exactOptional(),
+    final: z.boolean().exactOptional(),
+  }),
+  embedding: z
+    .strictObject({
+      width: count(HIDDEN_SIZE_MAX).exactOptional(),
+      scale: positive.exactOptional(),
+      positionCount: count(2 ** 40).exactOptional(),
+    })
+    .exactOptional(),
+  head: z
+    .strictObject({ bias: z.boolean().exactOptional(), softCap: positive.exactOptional() })
+    .exactOptional(),
   tiedEmbeddings: z.boolean(),
   tokens: z.strictObject({ bos: token.nullable(), eos: z.array(token).max(1024), addBos: z.boolean() }),
 });

@@ -3,12 +3,13 @@ import {
   type BundleManifest,
   type BundleTensor,
   FlashlmError,
+  isBlockDtype,
   rowBytes,
 } from "@flashlm/contracts";
 import type { BundleDocument, BundleFileEntry } from "../format/bundle-json.js";
 import { CHECKSUMS_FILE } from "../format/bundle-plan.js";
 import { NEURON_TOTAL_MAX, PAGE_BYTES, TENSOR_ALIGNMENT_BYTES } from "../format/limits.js";
-import { fitsBlocks, recordLayout } from "../format/record-layout.js";
+import { fitsBlocks, recordLayout, recordStrides } from "../format/record-layout.js";
 
 function refuse(path: string, fault: string): never {
   throw new FlashlmError("BUNDLE_FORMAT", `${path}: ${fault}: make the bundle again`, { path });
@@ -50,12 +51,14 @@ function checkFiles(document: BundleDocument, path: string): Map<string, BundleF
 
 function checkLayers(document: BundleManifest, sizeBytes: number, path: string): void {
   const { model, record, layers, dtype } = document;
-  if ((dtype === "q8_0" || dtype === "q4_0") && !fitsBlocks(model.hiddenSize))
+  if (isBlockDtype(dtype) && !fitsBlocks(model.hiddenSize))
     refuse(path, `${dtype} does not fit a hidden size of ${model.hiddenSize}`);
   const expected = recordLayout(model.ffn.kind, model.hiddenSize, dtype);
+  const last = expected.parts.at(-1)!;
+  const strides = recordStrides(last.offsetBytes + last.lengthBytes);
   const same =
     record.hiddenSize === expected.hiddenSize &&
-    record.strideBytes === expected.strideBytes &&
+    strides.includes(record.strideBytes) &&
     record.parts.length === expected.parts.length;
   const sameParts = expected.parts.every((part, index) => {
     const found = record.parts[index];
@@ -128,7 +131,7 @@ function checkTensor(document: BundleManifest, tensor: BundleTensor, path: strin
   const layer = layerOf(name);
   if (name.startsWith("layers.") && !(layer < document.model.layerCount))
     refuse(path, `${name} is of no layer of the model`);
-  if ((dtype === "q8_0" || dtype === "q4_0") && !fitsBlocks(columnCount))
+  if (isBlockDtype(dtype) && !fitsBlocks(columnCount))
     refuse(path, `${name} has rows of ${columnCount}, which ${dtype} does not fit`);
   const expectedBytes = rowCount * rowBytes(dtype, columnCount);
   if (lengthBytes !== expectedBytes)

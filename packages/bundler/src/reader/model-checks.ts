@@ -1,11 +1,11 @@
 import { type BundleManifest, type BundleTensor, FlashlmError, type WeightDtype } from "@flashlm/contracts";
-import { matrixDtype, partDtype } from "../format/record-layout.js";
+import { matrixDtypes, partDtype } from "../format/record-layout.js";
 import { wantedTensors } from "../sources/canonical-tensors.js";
 
 interface Wanted {
   readonly rowCount: number;
   readonly columnCount: number;
-  readonly dtype: WeightDtype;
+  readonly dtypes: readonly WeightDtype[];
 }
 
 /**
@@ -21,9 +21,9 @@ export function checkModelTensors(manifest: BundleManifest, path: string): void 
     const fits =
       tensor?.rowCount === wanted.rowCount &&
       tensor.columnCount === wanted.columnCount &&
-      tensor.dtype === wanted.dtype;
+      wanted.dtypes.includes(tensor.dtype);
     if (fits) return;
-    const expected = `${wanted.dtype} [${wanted.rowCount}, ${wanted.columnCount}]`;
+    const expected = `${wanted.dtypes.join(" or ")} [${wanted.rowCount}, ${wanted.columnCount}]`;
     const came =
       tensor === undefined ? "no such tensor" : `${tensor.dtype} [${tensor.rowCount}, ${tensor.columnCount}]`;
     throw new FlashlmError(
@@ -36,23 +36,28 @@ export function checkModelTensors(manifest: BundleManifest, path: string): void 
     if (/\.ffn\.(gate|up|down)\.weight$/.test(name)) continue;
     const columnCount = shape.at(-1)!;
     const isMatrix = shape.length > 1;
-    const dtype = isMatrix ? matrixDtype(manifest.dtype, columnCount) : "f32";
-    check(name, { rowCount: isMatrix ? shape[0]! : 1, columnCount, dtype }, model.family === "llama");
+    const dtypes = isMatrix ? matrixDtypes(manifest.dtype, columnCount) : (["f32"] as const);
+    check(name, { rowCount: isMatrix ? shape[0]! : 1, columnCount, dtypes }, true);
   }
   const rowCount = model.ffn.neuronCount;
   for (let layer = 0; layer < model.layerCount; layer++) {
     for (const part of ["gate", "up"] as const) {
       check(
+        `layers.${layer}.exact.${part}.bias`,
+        { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] },
+        false,
+      );
+      check(
         `layers.${layer}.shadow.${part}.weight`,
-        { rowCount, columnCount: model.hiddenSize, dtype: "q4_0" },
+        { rowCount, columnCount: model.hiddenSize, dtypes: ["q4_0"] },
         false,
       );
       check(
         `layers.${layer}.exact.${part}.weight`,
-        { rowCount, columnCount: model.hiddenSize, dtype: partDtype(manifest.dtype, part) },
+        { rowCount, columnCount: model.hiddenSize, dtypes: [partDtype(manifest.dtype, part)] },
         false,
       );
     }
-    check(`layers.${layer}.shadow.down_norm`, { rowCount: 1, columnCount: rowCount, dtype: "f32" }, false);
+    check(`layers.${layer}.shadow.down_norm`, { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] }, false);
   }
 }

@@ -30,6 +30,8 @@ export interface Checkpoint {
    * where the file shrank, FLASH_IO, FLASH_CLOSED after {@link close}.
    */
   readRows(name: string, rowBegin: number, rowEnd: number, target: Float32Array): void;
+  /** As {@link readRows} for matrices, in the bytes of the tensor's `sourceType`; `target` holds whole rows. Throws the same. */
+  readStored(name: string, rowBegin: number, rowEnd: number, target: Uint8Array): void;
   /** Type of most bytes of FFN weights. */
   readonly dominantType: string;
   /** `config.json` in the style of Hugging Face: the file itself, or made up from GGUF metadata. */

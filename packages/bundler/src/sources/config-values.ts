@@ -17,6 +17,36 @@ export class ConfigValues {
     return value === null ? undefined : value;
   }
 
+  /** True where the key is there with the value null, which often means "none" rather than "the default". */
+  isNull(key: string): boolean {
+    return Object.hasOwn(this.#values, key) && this.#values[key] === null;
+  }
+
+  /** True where the key has a value other than null. */
+  has(key: string): boolean {
+    return this.raw(key) !== undefined;
+  }
+
+  /** The same values without some keys. */
+  without(...keys: readonly string[]): ConfigValues {
+    const kept = Object.entries(this.#values).filter(([key]) => !keys.includes(key));
+    return new ConfigValues(Object.fromEntries(kept), this.#source);
+  }
+
+  /** The same values with one more, or another one. */
+  with(key: string, value: unknown): ConfigValues {
+    return new ConfigValues({ ...this.#values, [key]: value }, this.#source);
+  }
+
+  /** The same values, where a key that is absent takes the value of its old name. */
+  renamed(oldNames: Readonly<Record<string, string>>): ConfigValues {
+    return Object.entries(oldNames).reduce<ConfigValues>(
+      (values, [key, oldName]) =>
+        !values.has(key) && values.has(oldName) ? values.with(key, values.raw(oldName)) : values,
+      this,
+    );
+  }
+
   /** @throws CHECKPOINT_FORMAT always. */
   fail(key: string, expected: string): never {
     const value = this.raw(key);
@@ -64,6 +94,28 @@ export class ConfigValues {
   string(key: string, fallback?: string): string {
     const value = this.raw(key) ?? fallback;
     return typeof value === "string" ? value : this.fail(key, "a string");
+  }
+
+  /** A list of `count` items that `accepts`, or undefined where it is absent. @throws CHECKPOINT_FORMAT. */
+  list<Item>(
+    key: string,
+    count: number,
+    accepts: (item: unknown) => item is Item,
+    expected: string,
+  ): readonly Item[] | undefined {
+    const value = this.raw(key);
+    if (value === undefined) return undefined;
+    if (!Array.isArray(value) || value.length !== count || !value.every((item) => accepts(item)))
+      this.fail(key, `a list of ${count} ${expected}`);
+    return value;
+  }
+
+  /** The values of an object within this one, or undefined where it is absent or no object. */
+  within(key: string): ConfigValues | undefined {
+    const value = this.raw(key);
+    return typeof value === "object" && value !== null && !Array.isArray(value)
+      ? new ConfigValues(value as Readonly<Record<string, unknown>>, `${this.#source}, ${key}`)
+      : undefined;
   }
 
   /** A token id below `vocabularySize`; null where it is absent or negative (a way to say "none"). @throws CHECKPOINT_FORMAT. */

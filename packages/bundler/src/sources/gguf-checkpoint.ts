@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { FlashlmError } from "@flashlm/contracts";
-import { canonicalNameFromGguf } from "./canonical-tensors.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { type GgufHeader, readGgufHeader } from "./gguf-header.js";
 import { type GgufTensorFacts, ggufArchitecture, ggufModel, huggingFaceConfig } from "./gguf-model.js";
+import { canonicalNameFromGguf } from "./gguf-names.js";
 import { PositionalFile } from "./positional-file.js";
 import { resolveCheckpoint } from "./resolved-checkpoint.js";
 import { type TensorPlace, TensorRowReader } from "./tensor-rows.js";
@@ -124,7 +124,7 @@ function tensorFacts(places: Map<string, TensorPlace>): GgufTensorFacts {
     hasHead: places.has("output.weight"),
     hasQueryKeyValueBias: places.has("blk.0.attn_q.bias"),
     hasOutputBias: places.has("blk.0.attn_output.bias"),
-    hasFfnBias: places.has("blk.0.ffn_gate.bias"),
+    hasFfnBias: places.has("blk.0.ffn_up.bias"),
     contextFactors: readContextFactors(places, 4096),
   };
 }

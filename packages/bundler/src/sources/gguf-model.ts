@@ -1,4 +1,4 @@
-import { FlashlmError, type ModelConfig, type RopeScaling } from "@flashlm/contracts";
+import { type ActivationName, FlashlmError, type ModelConfig, type RopeScaling } from "@flashlm/contracts";
 import { activationOf } from "./activation-names.js";
 import { ConfigValues, MODEL_LIMITS } from "./config-values.js";
 
@@ -10,16 +10,52 @@ interface GgufArchitecture {
   readonly modelType: string;
   /** Rows of the query and key projections are stored as rotary pairs. */
   readonly hasPairedRotary: boolean;
+  /** The FFN is plain, with this activation; absent: gated. */
+  readonly plainActivation?: ActivationName;
+  readonly queryKeyNorm?: "head";
+  /** Absent: "rms". */
+  readonly norm?: "layer";
 }
 
+const LLAMA: GgufArchitecture = {
+  family: "llama",
+  huggingFaceArchitecture: "LlamaForCausalLM",
+  modelType: "llama",
+  hasPairedRotary: true,
+};
 const ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
-  llama: {
+  llama: LLAMA,
+  arcee: {
+    ...LLAMA,
+    huggingFaceArchitecture: "ArceeForCausalLM",
+    modelType: "arcee",
+    plainActivation: "relu2",
+  },
+  qwen2: {
     family: "llama",
-    huggingFaceArchitecture: "LlamaForCausalLM",
-    modelType: "llama",
-    hasPairedRotary: true,
+    huggingFaceArchitecture: "Qwen2ForCausalLM",
+    modelType: "qwen2",
+    hasPairedRotary: false,
+  },
+  qwen3: {
+    family: "qwen3",
+    huggingFaceArchitecture: "Qwen3ForCausalLM",
+    modelType: "qwen3",
+    hasPairedRotary: false,
+    queryKeyNorm: "head",
+  },
+  nemotron: {
+    family: "nemotron",
+    huggingFaceArchitecture: "NemotronForCausalLM",
+    modelType: "nemotron",
+    hasPairedRotary: false,
+    plainActivation: "relu2",
+    norm: "layer",
   },
 };
+
+/** Mixtures of experts that GGUF files are made of: known, and refused by name. */
+const EXPERT_ARCHITECTURES: readonly string[] = ["gpt-oss", "olmoe", "qwen2moe", "qwen3moe"];
 
 /** Pre-tokenizers whose models begin with BOS although older files do not say so. */
 const PRE_TOKENIZERS_WITH_BOS: ReadonlySet<string> = new Set(["llama3", "llama-v3", "llama-bpe", "tekken"]);
@@ -41,9 +77,12 @@ export function ggufArchitecture(
 ): GgufArchitecture & { name: string } {
   const name = new ConfigValues(metadata, "GGUF metadata").string("general.architecture");
   if (!Object.hasOwn(ARCHITECTURES, name)) {
+    const reason = EXPERT_ARCHITECTURES.includes(name)
+      ? "it is a mixture of experts, and only dense models can be run"
+      : "it is not known";
     throw new FlashlmError(
       "CHECKPOINT_UNSUPPORTED",
-      `GGUF files of the architecture ${name} cannot be read yet; known are ${Object.keys(ARCHITECTURES).join(", ")}`,
+      `GGUF files of the architecture ${name} cannot be read: ${reason}; known are ${Object.keys(ARCHITECTURES).join(", ")}`,
       { architecture: name },
     );
   }
@@ -63,9 +102,13 @@ function refuseUnknownComputation(values: ConfigValues, prefix: string): void {
   for (const suffix of NEUTRAL_KEYS) {
     const value = values.raw(`${prefix}.${suffix}`) ?? 0;
     if (value === 0 || (value === 1 && suffix !== "expert_count")) continue;
+    const reason =
+      suffix === "expert_count"
+        ? "it is a mixture of experts, and only dense models can be run"
+        : `models of ${prefix} with it cannot be run`;
     throw new FlashlmError(
       "CHECKPOINT_UNSUPPORTED",
-      `GGUF metadata: ${prefix}.${suffix} is ${String(value)}; models of ${prefix} with it cannot be run yet`,
+      `GGUF metadata: ${prefix}.${suffix} is ${String(value)}; ${reason}`,
       { key: `${prefix}.${suffix}` },
     );
   }
@@ -111,27 +154,36 @@ function tokensOf(values: ConfigValues, vocabularySize: number): ModelConfig["to
   return { bos, eos: [...new Set(ids)], addBos: addBos && bos !== null };
 }
 
+/** Sizes of a head; those of queries, keys and values must agree. @throws CHECKPOINT_UNSUPPORTED, CHECKPOINT_FORMAT. */
+function headsOf(
+  values: ConfigValues,
+  { name: prefix, hasPairedRotary }: GgufArchitecture & { name: string },
+  fallback: number,
+): { headDim: number; rotaryDim: number } {
+  const headDim = values.count(`${prefix}.attention.key_length`, MODEL_LIMITS.headDim, fallback);
+  const rotaryDim = values.count(`${prefix}.rope.dimension_count`, MODEL_LIMITS.headDim, headDim);
+  const valueDim = values.count(`${prefix}.attention.value_length`, MODEL_LIMITS.headDim, headDim);
+  // Pairs are put into halves per head, which only whole heads allow.
+  const isRotary = rotaryDim % 2 === 0 && (hasPairedRotary ? rotaryDim === headDim : rotaryDim <= headDim);
+  if (!isRotary || valueDim !== headDim) {
+    throw new FlashlmError(
+      "CHECKPOINT_UNSUPPORTED",
+      `heads of ${headDim} with ${rotaryDim} rotary and ${valueDim} value dimensions; rotary ones must be even${hasPairedRotary ? " and all" : ""}, value ones as many`,
+      { headDim, rotaryDim, valueDim },
+    );
+  }
+  return { headDim, rotaryDim };
+}
+
 /** The model that GGUF metadata describe. @throws CHECKPOINT_UNSUPPORTED, CHECKPOINT_FORMAT, CHECKPOINT_SHAPE. */
 export function ggufModel(metadata: Readonly<Record<string, unknown>>, facts: GgufTensorFacts): ModelConfig {
-  const { name: prefix, family } = ggufArchitecture(metadata);
+  const architecture = ggufArchitecture(metadata);
+  const { name: prefix, family, plainActivation } = architecture;
   const values = new ConfigValues(metadata, "GGUF metadata");
   refuseUnknownComputation(values, prefix);
   const hiddenSize = values.count(`${prefix}.embedding_length`, MODEL_LIMITS.hiddenSize);
   const headCount = values.count(`${prefix}.attention.head_count`, MODEL_LIMITS.headCount);
-  const headDim = values.count(
-    `${prefix}.attention.key_length`,
-    MODEL_LIMITS.headDim,
-    hiddenSize / headCount,
-  );
-  const rotaryDim = values.count(`${prefix}.rope.dimension_count`, MODEL_LIMITS.headDim, headDim);
-  const valueDim = values.count(`${prefix}.attention.value_length`, MODEL_LIMITS.headDim, headDim);
-  if (headDim % 2 !== 0 || rotaryDim !== headDim || valueDim !== headDim) {
-    throw new FlashlmError(
-      "CHECKPOINT_UNSUPPORTED",
-      `heads of ${headDim} with ${rotaryDim} rotary and ${valueDim} value dimensions; they must be equal and even`,
-      { headDim, rotaryDim, valueDim },
-    );
-  }
+  const { headDim, rotaryDim } = headsOf(values, architecture, hiddenSize / headCount);
   const contextLengthMax = values.count(`${prefix}.context_length`, MODEL_LIMITS.contextLength);
   const window = values.number(`${prefix}.attention.sliding_window`, 0, 0);
   return {
@@ -148,6 +200,7 @@ export function ggufModel(metadata: Readonly<Record<string, unknown>>, facts: Gg
       slidingWindow: window === 0 ? null : window,
       queryKeyValueBias: facts.hasQueryKeyValueBias,
       outputBias: facts.hasOutputBias,
+      ...(architecture.queryKeyNorm === undefined ? {} : { queryKeyNorm: architecture.queryKeyNorm }),
     },
     rope: {
       theta: values.positive(`${prefix}.rope.freq_base`, 10000),
@@ -156,13 +209,20 @@ export function ggufModel(metadata: Readonly<Record<string, unknown>>, facts: Gg
       contextFactors: facts.contextFactors,
     },
     ffn: {
-      kind: "gated",
+      kind: plainActivation === undefined ? "gated" : "plain",
       neuronCount: values.count(`${prefix}.feed_forward_length`, MODEL_LIMITS.neuronCount),
-      activation: activationOf(values, `${prefix}.hidden_act`),
+      activation: activationOf(values, `${prefix}.hidden_act`, plainActivation),
       upActivation: "none",
       bias: facts.hasFfnBias,
     },
-    norm: { kind: "rms", epsilon: values.number(`${prefix}.attention.layer_norm_rms_epsilon`, undefined, 0) },
+    norm: {
+      kind: architecture.norm ?? "rms",
+      epsilon: values.number(
+        `${prefix}.attention.layer_norm_${architecture.norm === "layer" ? "" : "rms_"}epsilon`,
+        undefined,
+        0,
+      ),
+    },
     tiedEmbeddings: !facts.hasHead,
     tokens: tokensOf(values, facts.vocabularySize),
   };
@@ -210,7 +270,10 @@ export function huggingFaceConfig(model: ModelConfig, metadata: Readonly<Record<
     attention_bias: attention.queryKeyValueBias,
     mlp_bias: ffn.bias,
     max_position_embeddings: model.contextLengthMax,
-    rms_norm_eps: model.norm.epsilon,
+    [model.norm.kind === "rms" ? "rms_norm_eps" : "norm_eps"]: model.norm.epsilon,
+    ...(rope.rotaryDim === attention.headDim
+      ? {}
+      : { partial_rotary_factor: rope.rotaryDim / attention.headDim }),
     rope_theta: rope.theta,
     rope_scaling: ropeConfig(rope.scaling),
     ...(rope.contextFactors === null ? {} : { rope_frequency_factors: rope.contextFactors }),

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { FlashlmError } from "@flashlm/contracts";
 import type { Checkpoint } from "./checkpoint.js";
 import { openGguf } from "./gguf-checkpoint.js";
-import { openHuggingFace } from "./huggingface-checkpoint.js";
+import { openHuggingFace } from "./huggingface/checkpoint.js";
 
 function openFolder(folder: string): Checkpoint {
   if (existsSync(join(folder, "config.json"))) return openHuggingFace(folder);

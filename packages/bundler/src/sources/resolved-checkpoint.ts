@@ -86,6 +86,11 @@ export function resolveCheckpoint(parts: CheckpointParts): Checkpoint {
   }
   const reader = new TensorRowReader();
   const { places, files } = parts;
+  const placeOf = (name: string): TensorPlace => {
+    const place = tensors.has(name) ? places.get(name) : undefined;
+    if (place !== undefined) return place;
+    throw new FlashlmError("CHECKPOINT_MISSING_TENSOR", `${parts.name} has no tensor ${name}`, { name });
+  };
   return {
     format: parts.format,
     name: parts.name,
@@ -96,11 +101,10 @@ export function resolveCheckpoint(parts: CheckpointParts): Checkpoint {
     configJson: parts.configJson,
     ...(parts.ggufMetadata === undefined ? {} : { ggufMetadata: parts.ggufMetadata }),
     readRows(name, rowBegin, rowEnd, target) {
-      const place = tensors.has(name) ? places.get(name) : undefined;
-      if (place === undefined) {
-        throw new FlashlmError("CHECKPOINT_MISSING_TENSOR", `${parts.name} has no tensor ${name}`, { name });
-      }
-      reader.readRows(name, place, rowBegin, rowEnd, target);
+      reader.readRows(name, placeOf(name), rowBegin, rowEnd, target);
+    },
+    readStored(name, rowBegin, rowEnd, target) {
+      reader.readStored(name, placeOf(name), rowBegin, rowEnd, target);
     },
     close() {
       for (const file of files) file.close();

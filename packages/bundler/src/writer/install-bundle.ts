@@ -97,7 +97,7 @@ export async function discardFolder(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true });
 }
 
-/** Puts back what an interrupted replacement moved aside, and drops leftovers of a finished one. */
+/** Puts back what an interrupted replacement of the bundle at `outPath` moved aside, and drops leftovers of a finished one. */
 export async function recoverReplacement(outPath: string): Promise<void> {
   const aside = asidePath(outPath);
   if (!existsSync(aside)) return;

@@ -1,8 +1,9 @@
 import type { FileHandle } from "node:fs/promises";
-import { rowBytes, type WeightDtype } from "@flashlm/contracts";
+import { isBlockDtype, rowBytes, type WeightDtype } from "@flashlm/contracts";
 import { encodeRow } from "../codecs/index.js";
 import type { BundlePlan, PlannedTensor } from "../format/bundle-plan.js";
 import { crc32c } from "../format/crc32c.js";
+import { isStoredAs } from "../format/record-layout.js";
 import type { Checkpoint } from "../sources/checkpoint.js";
 
 /** f32 bytes of source rows held at once. */
@@ -23,6 +24,11 @@ export interface SectionTarget {
   readonly onBytes: (lengthBytes: number) => void;
 }
 
+/** True where the bytes of a checkpoint's tensor are those of the bundle: blocks that were decoded and encoded again might differ. */
+function keepsBlocks(checkpoint: Checkpoint, name: string, dtype: WeightDtype): boolean {
+  return isBlockDtype(dtype) && isStoredAs(checkpoint.tensors.get(name)?.sourceType ?? "", dtype);
+}
+
 /** Writes all bytes at a position. */
 export async function writeAt(file: FileHandle, bytes: Uint8Array, positionBytes: number): Promise<void> {
   let done = 0;
@@ -39,16 +45,15 @@ export async function writeTensor(target: SectionTarget, tensor: PlannedTensor):
   const blockRows = Math.max(1, Math.min(rowCount, Math.floor(BLOCK_BYTES / (columnCount * 4))));
   const source = new Float32Array(blockRows * columnCount);
   const encoded = new Uint8Array(blockRows * stride);
+  const keeps = keepsBlocks(target.checkpoint, tensor.name, dtype);
   let checksum = 0;
   for (let begin = 0; begin < rowCount; begin += blockRows) {
     const count = Math.min(blockRows, rowCount - begin);
-    target.checkpoint.readRows(tensor.name, begin, begin + count, source.subarray(0, count * columnCount));
-    for (let row = 0; row < count; row++) {
-      encodeRow(
-        dtype,
-        source.subarray(row * columnCount, (row + 1) * columnCount),
-        encoded.subarray(row * stride, (row + 1) * stride),
-      );
+    if (keeps) target.checkpoint.readStored(tensor.name, begin, begin + count, encoded);
+    else {
+      const rows = source.subarray(0, count * columnCount);
+      target.checkpoint.readRows(tensor.name, begin, begin + count, rows);
+      encodeRow(dtype, rows, encoded.subarray(0, count * stride));
     }
     const bytes = encoded.subarray(0, count * stride);
     checksum = crc32c(bytes, checksum);
@@ -134,6 +139,13 @@ export async function writeLayer(
   }
   const normSink = sinks.find((sink) => sink.tensor.name.endsWith("shadow.down_norm"));
   if (normSink !== undefined) await appendRows(target, normSink, new Uint8Array(norms.buffer), 0);
+  for (const sink of sinks) {
+    const part = /\.exact\.(gate|up)\.bias$/.exec(sink.tensor.name)?.[1];
+    if (part === undefined) continue;
+    const bias = new Float32Array(neuronCount);
+    target.checkpoint.readRows(`layers.${layer}.ffn.${part}.bias`, 0, 1, bias);
+    await appendRows(target, sink, new Uint8Array(bias.buffer), 0);
+  }
   const tensorChecksums = Object.fromEntries(sinks.map((sink) => [sink.tensor.name, sink.checksum]));
   return { recordChecksums, tensorChecksums };
 }
@@ -162,22 +174,22 @@ async function writeRecords(
   const blockCount = Math.max(1, Math.min(end - begin, Math.floor(BLOCK_BYTES / (hiddenSize * 4))));
   const source = new Float32Array(blockCount * hiddenSize);
   const records = new Uint8Array(blockCount * strideBytes);
+  const stored = new Uint8Array(blockCount * Math.max(...parts.map((part) => part.lengthBytes)));
   for (let first = begin; first < end; first += blockCount) {
     const count = Math.min(blockCount, end - first);
     for (const part of parts) {
       const isDown = part.part === "down";
+      const name = `layers.${layer}.ffn.${part.part}.weight`;
+      const keeps = !isDown && keepsBlocks(target.checkpoint, name, part.dtype);
       if (!isDown)
-        target.checkpoint.readRows(
-          `layers.${layer}.ffn.${part.part}.weight`,
-          first,
-          first + count,
-          source.subarray(0, count * hiddenSize),
-        );
+        target.checkpoint.readRows(name, first, first + count, source.subarray(0, count * hiddenSize));
+      if (keeps) target.checkpoint.readStored(name, first, first + count, stored);
       for (let at = 0; at < count; at++) {
         const start = at * strideBytes + part.offsetBytes;
         const vector = records.subarray(start, start + part.lengthBytes);
         const column = (first - begin + at) * part.lengthBytes;
         if (isDown) vector.set(columns.subarray(column, column + part.lengthBytes));
+        else if (keeps) vector.set(stored.subarray(at * part.lengthBytes, (at + 1) * part.lengthBytes));
         else encodeRow(part.dtype, source.subarray(at * hiddenSize, (at + 1) * hiddenSize), vector);
       }
       for (const sink of isDown

@@ -7,7 +7,7 @@ import { decodeRow, isBundle, openBundle, verifyBundle } from "../../src/index.j
 import golden from "./golden.json" with { type: "json" };
 import { seededCheckpoint, withFolder, writeSeeded } from "./seeded.js";
 
-const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0"];
+const DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 const HIDDEN_SIZE = 64;
 const NEURON_COUNT = 37;
 
@@ -17,6 +17,8 @@ function tolerance(dtype: WeightDtype, row: Float32Array): number {
   if (dtype === "f32") return 0;
   if (dtype === "f16") return largest * 2 ** -11;
   if (dtype === "bf16") return largest * 2 ** -8;
+  // Steps of a fifteenth of the range, which is at most twice the largest weight; the minimum is rounded to f16 too.
+  if (dtype === "q4_1") return largest * (1 / 15 + 2 ** -9);
   // q4_0 reaches from -8 to 7 steps: the weight opposite to the extreme one loses up to a whole step.
   return dtype === "q8_0" ? largest * (0.5 / 127 + 2 ** -10) : largest * (1 / 8 + 2 ** -10);
 }

@@ -67,6 +67,11 @@ export function seededCheckpoint(
       const columnCount = tensors.get(name)!.shape.at(-1)!;
       target.set(values.get(name)!.subarray(rowBegin * columnCount, rowEnd * columnCount));
     },
+    readStored: (name, rowBegin, rowEnd, target) => {
+      const columnCount = tensors.get(name)!.shape.at(-1)!;
+      const rows = values.get(name)!.subarray(rowBegin * columnCount, rowEnd * columnCount);
+      target.set(new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength));
+    },
     close: () => undefined,
   };
 }

@@ -1,13 +1,12 @@
-import {
-  type DotPrecision,
-  type FfnActivation,
-  FlashlmError,
-  type KernelOp,
-  type MemoryHandle,
-  type RecordLayout,
-  type VectorRef,
-  type WeightDtype,
-  type WeightRef,
+import type {
+  DotPrecision,
+  FfnActivation,
+  KernelOp,
+  MemoryHandle,
+  RecordLayout,
+  VectorRef,
+  WeightDtype,
+  WeightRef,
 } from "@flashlm/contracts";
 import * as layout from "../../assembly/layout.js";
 
@@ -34,13 +33,7 @@ const SCORES: Readonly<Record<OpOf<"neuronScores">["kind"], number>> = {
   product: layout.SCORE_PRODUCT,
 };
 
-/** @throws KERNEL_NOT_SUPPORTED: nothing that is asked for is left out in silence. */
-function precisionWord(precision: DotPrecision | undefined): number {
-  if (precision !== "q8") return 0;
-  throw new FlashlmError("KERNEL_NOT_SUPPORTED", 'the WASM target has no dots of precision "q8"; use "f32"', {
-    precision,
-  });
-}
+const precisionWord = (precision: DotPrecision | undefined): number => (precision === "q8" ? 1 : 0);
 
 const at = (handle: MemoryHandle | undefined): number => handle?.offsetBytes ?? 0;
 

@@ -1,25 +1,14 @@
-import type { BundleIndex, KernelOp, VectorRef, WeightRef } from "@flashlm/contracts";
-import type { MemoryPlan } from "../memory-plan.js";
-import type { RunState } from "../run-state.js";
-
-/** What a family's block diagram is built from. */
-export interface LayerContext {
-  readonly bundle: BundleIndex;
-  readonly plan: MemoryPlan;
-  readonly state: RunState;
-  readonly layerIndex: number;
-  /** Weight of this layer, by its name without `layers.N.`. @throws BUNDLE_UNKNOWN_TENSOR. */
-  weight(name: string): WeightRef;
-  /** Vector of this layer (norm, bias), or undefined where the model has none. */
-  vector(name: string): VectorRef | undefined;
-}
+import type { KernelOp } from "@flashlm/contracts";
+import type { LayerOps } from "./layer-ops.js";
 
 /**
- * A model family: the ops of one layer up to the FFN's input. The FFN itself is common to all families, because its weights
- * are on flash. `state.hidden` holds the residual stream before and after; `state.normed` the FFN's input afterwards.
+ * A model family: one layer around its FFN. The FFN itself is common to all families, because its weights are on flash: it reads
+ * `normed` and adds its result to `ffnOutput`. `hidden` holds the residual stream before and after.
  */
 export interface ModelFamily {
   readonly name: string;
-  /** Ops of one layer from the residual stream to the FFN's input, in the order they run. @throws BUNDLE_UNKNOWN_TENSOR. */
-  attention(context: LayerContext): KernelOp[];
+  /** Ops from the residual stream to the FFN's input, in the order they run. @throws BUNDLE_UNKNOWN_TENSOR. */
+  attention(layer: LayerOps): KernelOp[];
+  /** Ops that bring the FFN's result into the residual stream; absent where `ffnOutput` is that stream. */
+  afterFfn?(layer: LayerOps): KernelOp[];
 }

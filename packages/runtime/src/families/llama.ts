@@ -1,115 +1,26 @@
-import type { KernelOp, VectorRef } from "@flashlm/contracts";
-import type { LayerContext, ModelFamily } from "./family.js";
+import type { KernelOp } from "@flashlm/contracts";
+import type { ModelFamily } from "./family.js";
+import type { LayerOps } from "./layer-ops.js";
 
-function need(vector: VectorRef | undefined): VectorRef {
-  if (!vector) throw new Error("a norm of the Llama family must have a weight");
-  return vector;
-}
-
-/** Stores the layer's keys and values and attends to all that are stored. */
-function attend(context: LayerContext): KernelOp[] {
-  const { bundle, plan, state, layerIndex } = context;
-  const { attention } = bundle.manifest.model;
-  const tokenCount = state.tokenCountWord;
-  const position = state.positionWord;
-  const keyValueDim = attention.keyValueHeadCount * attention.headDim;
-  const keyCache = state.keyCache[layerIndex]!;
-  const valueCache = state.valueCache[layerIndex]!;
+/** A norm before attention and another before the FFN, one after the other: the block of most decoders. */
+export function sequentialBlock(layer: LayerOps): KernelOp[] {
   return [
-    {
-      op: "storeKeyValue",
-      tokenCount,
-      position,
-      keys: state.key,
-      values: state.value,
-      keyCache,
-      valueCache,
-      keyValueDim,
-      capacityTokens: plan.contextLength,
-    },
-    {
-      op: "attention",
-      tokenCount,
-      position,
-      query: state.query,
-      keyCache,
-      valueCache,
-      target: state.attended,
-      headCount: attention.headCount,
-      keyValueHeadCount: attention.keyValueHeadCount,
-      headDim: attention.headDim,
-      scale: 1 / Math.sqrt(attention.headDim),
-      window: attention.slidingWindow,
-      capacityTokens: plan.contextLength,
-    },
+    layer.norm("attention_norm", layer.hidden, layer.normed),
+    ...layer.attend(layer.normed),
+    layer.project("attention.output", layer.attended, layer.hidden, "add"),
+    layer.norm("ffn_norm", layer.hidden, layer.normed),
   ];
 }
 
 /**
- * Llama, Mistral, Bamboo and their ReLU forms (arXiv 2302.13971, 2310.06825, 2406.05955):
+ * Llama, Mistral, Bamboo, Qwen2, Phi-3, SmolLM3, Arcee and their ReLU forms (arXiv 2302.13971, 2310.06825, 2406.05955, 2407.10671, 2404.14219):
  *
  *     x + W_o attention(rope(W_q n), rope(W_k n), W_v n)   with n = rmsnorm(x)
- *     then rmsnorm again, the input of the gated FFN
+ *     then rmsnorm again, the input of the FFN
+ *
+ * They differ in numbers only: biases, windows, layers without rope, gated or plain FFNs.
  */
-export const llamaFamily: ModelFamily = {
-  name: "llama",
-  attention(context: LayerContext): KernelOp[] {
-    const { bundle, state } = context;
-    const { attention, hiddenSize, norm, rope } = bundle.manifest.model;
-    const tokenCount = state.tokenCountWord;
-    const position = state.positionWord;
-    const project = (name: string, target: typeof state.query): KernelOp => {
-      const bias = context.vector(`attention.${name}.bias`);
-      return {
-        op: "matmul",
-        tokenCount,
-        weight: context.weight(`attention.${name}.weight`),
-        source: state.normed,
-        target,
-        accumulate: false,
-        ...(bias ? { bias } : {}),
-      };
-    };
-    const normalise = (name: string): KernelOp => ({
-      op: "norm",
-      kind: "rms",
-      tokenCount,
-      rowsPerToken: 1,
-      dim: hiddenSize,
-      epsilon: norm.epsilon,
-      source: state.hidden,
-      target: state.normed,
-      weight: need(context.vector(name)),
-    });
-    const rotate = (vector: typeof state.query, headCount: number): KernelOp => ({
-      op: "rope",
-      tokenCount,
-      position,
-      vector,
-      headCount,
-      headDim: attention.headDim,
-      rotaryDim: rope.rotaryDim,
-      table: state.ropeTable,
-    });
-    const outputBias = context.vector("attention.output.bias");
-    return [
-      normalise("attention_norm.weight"),
-      project("query", state.query),
-      project("key", state.key),
-      project("value", state.value),
-      rotate(state.query, attention.headCount),
-      rotate(state.key, attention.keyValueHeadCount),
-      ...attend(context),
-      {
-        op: "matmul",
-        tokenCount,
-        weight: context.weight("attention.output.weight"),
-        source: state.attended,
-        target: state.hidden,
-        accumulate: true,
-        ...(outputBias ? { bias: outputBias } : {}),
-      },
-      normalise("ffn_norm.weight"),
-    ];
-  },
-};
+export const llamaFamily: ModelFamily = { name: "llama", attention: sequentialBlock };
+
+/** Qwen3 (arXiv 2505.09388): Llama's block with an rmsnorm of each query and key head before rope. */
+export const qwen3Family: ModelFamily = { name: "qwen3", attention: sequentialBlock };

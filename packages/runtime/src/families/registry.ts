@@ -1,10 +1,25 @@
 import { FlashlmError } from "@flashlm/contracts";
 import type { ModelFamily } from "./family.js";
-import { llamaFamily } from "./llama.js";
+import { nemotronFamily, optFamily, optPostNormFamily, persimmonFamily } from "./layer-norm-decoders.js";
+import { llamaFamily, qwen3Family } from "./llama.js";
+import { gemmaFamily, olmo2Family } from "./output-norm-decoders.js";
+import { falconFamily, falconRwFamily, phiFamily } from "./parallel-decoders.js";
 
 /** Families by the name in `ModelConfig.family`. */
 export const MODEL_FAMILIES: ReadonlyMap<string, ModelFamily> = new Map(
-  [llamaFamily].map((family) => [family.name, family]),
+  [
+    llamaFamily,
+    qwen3Family,
+    nemotronFamily,
+    persimmonFamily,
+    optFamily,
+    optPostNormFamily,
+    falconFamily,
+    falconRwFamily,
+    phiFamily,
+    gemmaFamily,
+    olmo2Family,
+  ].map((family) => [family.name, family]),
 );
 
 /** @throws ENGINE_CONTRACT for a family this runtime does not know, with those it does. */

@@ -1,5 +1,6 @@
 import { FlashlmError } from "@flashlm/contracts";
 import { Template } from "@huggingface/jinja";
+import { runLimited } from "./time-limit.js";
 
 /** One message of a conversation. */
 export interface ChatMessage {
@@ -10,6 +11,8 @@ export interface ChatMessage {
 
 /** Templates are a few kilobytes, the longest known about 30. */
 const TEMPLATE_LENGTH_MAX = 1_048_576;
+/** Templates take well under a millisecond per message; one that runs this long has a loop that a model's author did not mean. */
+const TEMPLATE_MS_MAX = 2_000;
 
 /** A compiled chat template. */
 export class ChatTemplate {
@@ -42,12 +45,21 @@ export class ChatTemplate {
     specialTokens: Readonly<Record<string, string>>,
   ): string {
     try {
-      return this.#template.render({
+      const values = {
         ...specialTokens,
         messages: messages.map((message) => ({ ...message })),
         add_generation_prompt: addGenerationPrompt,
-      });
+      };
+      return runLimited(() => this.#template.render(values), TEMPLATE_MS_MAX);
     } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT") {
+        throw new FlashlmError(
+          "TOKENIZER_UNSUPPORTED",
+          `chat template: expected it to end within ${TEMPLATE_MS_MAX} ms but it did not; use plain prompts with this model`,
+          { limitMs: TEMPLATE_MS_MAX },
+          cause,
+        );
+      }
       throw new FlashlmError(
         "ENGINE_OPTION",
         `chat template: the model's template refused these messages (${(cause as Error).message}); ` +

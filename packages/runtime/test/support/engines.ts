@@ -9,7 +9,7 @@ import { slotMapCache } from "@flashlm/window-cache";
 
 /** A mix of parts; what is left out is the default one. */
 export interface Mix {
-  readonly kernels?: "wasm" | "reference";
+  readonly kernels?: "native" | "wasm" | "reference";
   readonly reader?: "node" | "memory";
   readonly cache?: CachePart;
   readonly sparsity?: string;

@@ -4,22 +4,24 @@ import { OUTCOME_LANDED } from "./shared-rings.js";
 /** Values of a read's state from here on name the slot of a read that has not ended; smaller ones are outcomes. */
 const SLOT_BASE = 16;
 
-/** What pending reads ask of their reader. */
+/** What tracked reads ask of their reader. */
 export interface CompletionSource {
   /** Takes note of every read that has ended. Never blocks. */
   drain(): void;
   /** Blocks until `readCount` more reads have ended, or for a while. */
   wait(readCount: number): void;
-  /** True when the read had not started and now never will. */
-  giveUp(slot: number): boolean;
+  /** Ends the reads of a batch that have not started. */
+  cancel(batch: TrackedReads): void;
   /** Keeps the event loop informed of completions until `unwatch`. */
   watch(): void;
   unwatch(): void;
 }
 
 /** The reads of one batch. Two small tables and no object per read. */
-export class NodePendingReads implements PendingReads {
+export class TrackedReads implements PendingReads {
   readonly count: number;
+  /** Number that the reader knows the batch by, or 0. */
+  readonly batchId: number;
   private readonly source: CompletionSource;
   private readonly states: Uint32Array;
   private readonly arrivals: Uint32Array;
@@ -30,16 +32,27 @@ export class NodePendingReads implements PendingReads {
   private settledPromise: Promise<void> | undefined;
   private settle: (() => void) | undefined;
 
-  constructor(source: CompletionSource, count: number) {
+  constructor(source: CompletionSource, count: number, batchId = 0) {
     this.source = source;
     this.count = count;
+    this.batchId = batchId;
     this.states = new Uint32Array(count);
     this.arrivals = new Uint32Array(count);
   }
 
-  /** Called by the reader when a read was queued. */
+  /** True when no read of the batch is out any more. */
+  get hasEnded(): boolean {
+    return this.endedCount === this.count;
+  }
+
+  /** Called by a reader that cancels read by read when one was queued. */
   queued(index: number, slot: number): void {
     this.states[index] = SLOT_BASE + slot;
+  }
+
+  /** Slots of the reads that have not ended, as `queued` named them. */
+  *openSlots(): Iterable<number> {
+    for (const state of this.states) if (state >= SLOT_BASE) yield state - SLOT_BASE;
   }
 
   /** Called by the reader when a read has ended. */
@@ -82,10 +95,7 @@ export class NodePendingReads implements PendingReads {
 
   cancel(): void {
     this.source.drain();
-    for (let index = 0; index < this.count; index++) {
-      const state = this.states[index]!;
-      if (state >= SLOT_BASE) this.source.giveUp(state - SLOT_BASE);
-    }
+    if (!this.hasEnded) this.source.cancel(this);
   }
 
   settled(): Promise<void> {

@@ -1,13 +1,13 @@
 import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { FlashlmError } from "@flashlm/contracts";
-import { canonicalNameFromHuggingFace } from "./canonical-tensors.js";
-import type { Checkpoint } from "./checkpoint.js";
-import { huggingFaceModel } from "./huggingface-model.js";
-import { PositionalFile } from "./positional-file.js";
-import { resolveCheckpoint } from "./resolved-checkpoint.js";
-import { readSafetensorsHeader } from "./safetensors-source.js";
-import type { TensorPlace } from "./tensor-rows.js";
+import type { Checkpoint } from "../checkpoint.js";
+import { PositionalFile } from "../positional-file.js";
+import { resolveCheckpoint } from "../resolved-checkpoint.js";
+import { readSafetensorsHeader } from "../safetensors-source.js";
+import type { TensorPlace } from "../tensor-rows.js";
+import { huggingFaceModel } from "./model.js";
+import { addAbsentNorms, nameTensors } from "./tensor-names.js";
 
 /** Configs are a few kB, an index of 60,000 tensors about 6 MB, a `tokenizer.json` up to about 35 MB. */
 const JSON_BYTES_MAX = 128 * 2 ** 20;
@@ -147,7 +147,7 @@ export function openHuggingFace(folder: string): Checkpoint {
     return existsSync(path) ? { path, value: readJson(path) } : null;
   });
   const [generationConfig, tokenizerConfig, tokenizer] = companions.map((item) => item?.value ?? null);
-  const model = huggingFaceModel(config, {
+  const { model, tensors, values } = huggingFaceModel(config, {
     generationConfig: generationConfig ?? null,
     tokenizerConfig: tokenizerConfig ?? null,
     tokenizer: tokenizer ?? null,
@@ -156,13 +156,8 @@ export function openHuggingFace(folder: string): Checkpoint {
   const files: PositionalFile[] = [];
   try {
     for (const name of names) files.push(PositionalFile.open(join(folder, name)));
-    const places = new Map<string, TensorPlace>();
-    const originalNames = new Map<string, string>();
-    for (const [name, place] of collectPlaces(files, weightMap)) {
-      const canonical = canonicalNameFromHuggingFace(name) ?? name;
-      places.set(canonical, place);
-      originalNames.set(canonical, name);
-    }
+    const named = nameTensors(collectPlaces(files, weightMap), tensors, model);
+    addAbsentNorms(named, tensors, model, values);
     return resolveCheckpoint({
       format: "huggingface",
       name: displayName(folder),
@@ -175,8 +170,7 @@ export function openHuggingFace(folder: string): Checkpoint {
       model,
       configJson: config,
       files,
-      places,
-      originalNames,
+      ...named,
     });
   } catch (error) {
     for (const file of files) file.close();

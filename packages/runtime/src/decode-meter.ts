@@ -1,0 +1,75 @@
+import type { MetricsSink } from "@flashlm/contracts";
+import type { Machine } from "./assemble.js";
+
+/** What decoding has used so far. */
+export interface DecodeTotals {
+  tokenCount: number;
+  tokenMs: number;
+  waitMs: number;
+  manageMs: number;
+  readBytes: number;
+  hitCount: number;
+  missCount: number;
+}
+
+const ZERO: DecodeTotals = {
+  tokenCount: 0,
+  tokenMs: 0,
+  waitMs: 0,
+  manageMs: 0,
+  readBytes: 0,
+  hitCount: 0,
+  missCount: 0,
+};
+
+/** Adds up what decoded tokens cost, apart from prompts, and tells a sink. */
+export class DecodeMeter {
+  readonly #machine: Machine;
+  readonly #sink: MetricsSink | undefined;
+  readonly totals: DecodeTotals = { ...ZERO };
+
+  constructor(machine: Machine, sink: MetricsSink | undefined) {
+    this.#machine = machine;
+    this.#sink = sink;
+  }
+
+  /** Runs the decoding of one token and counts it. */
+  async measure(decode: () => Promise<void>): Promise<void> {
+    const before = this.#sample();
+    await decode();
+    const after = { ...this.#sample(), tokenCount: before.tokenCount + 1 };
+    const cost = { ...ZERO };
+    for (const name of Object.keys(cost) as (keyof DecodeTotals)[]) {
+      cost[name] = after[name] - before[name];
+      this.totals[name] += cost[name];
+    }
+    this.#tell(cost);
+  }
+
+  #sample(): DecodeTotals {
+    const { records, residency, reader, cache } = this.#machine;
+    const { hitCount, missCount } = cache.stats();
+    return {
+      tokenCount: this.totals.tokenCount,
+      tokenMs: performance.now(),
+      waitMs: records.waitMs + residency.waitMs,
+      manageMs: records.manageMs,
+      readBytes: reader.stats().readBytes,
+      hitCount,
+      missCount,
+    };
+  }
+
+  #tell(cost: DecodeTotals): void {
+    const sink = this.#sink;
+    if (!sink) return;
+    sink.count("decode.token_count", 1);
+    sink.count("decode.token_ms", cost.tokenMs);
+    sink.count("flash.read_bytes", cost.readBytes);
+    sink.count("flash.wait_ms", cost.waitMs);
+    sink.count("cache.hit_count", cost.hitCount);
+    sink.count("cache.miss_count", cost.missCount);
+    sink.count("cache.manage_ms", cost.manageMs);
+    sink.count("compute.ms", cost.tokenMs - cost.waitMs - cost.manageMs);
+  }
+}

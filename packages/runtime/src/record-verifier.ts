@@ -1,0 +1,53 @@
+import { type BundleIndex, FlashlmError, type KernelSet } from "@flashlm/contracts";
+import type { Flight } from "./flight.js";
+
+/** Checks records that have landed against the bundle's checksums: on their first read in a run, at every read, or never. */
+export class RecordVerifier {
+  readonly #bundle: BundleIndex;
+  readonly #kernels: KernelSet;
+  readonly #when: "first" | "always" | "never";
+  readonly #verified: readonly Uint8Array[];
+  /** Per layer, so that a layer that was checked whole costs nothing more. */
+  readonly #unverifiedCount: Uint32Array;
+
+  constructor(bundle: BundleIndex, kernels: KernelSet, when: "first" | "always" | "never") {
+    this.#bundle = bundle;
+    this.#kernels = kernels;
+    this.#when = when;
+    this.#verified = bundle.manifest.layers.map((layer) => new Uint8Array(layer.neuronCount));
+    this.#unverifiedCount = Uint32Array.from(bundle.manifest.layers, (layer) => layer.neuronCount);
+  }
+
+  /** Checks a flight's misses whose turn it is. @throws BUNDLE_CHECKSUM, with the layer and the record. */
+  async check(flight: Flight): Promise<void> {
+    if (!this.#isNeeded(flight)) return;
+    const verified = this.#verified[flight.layerIndex]!;
+    const expected = this.#bundle.recordChecksums(flight.layerIndex);
+    flight.words[0] = flight.hitCount;
+    flight.words[1] = flight.count;
+    const running = this.#kernels.run(flight.verify);
+    if (running) await running;
+    for (let k = flight.hitCount; k < flight.count; k++) {
+      const id = flight.ids[flight.order[k]!]!;
+      if (flight.checksums[k] !== expected[id]) {
+        throw new FlashlmError(
+          "BUNDLE_CHECKSUM",
+          `Expected checksum ${expected[id]} for record ${id} of layer ${flight.layerIndex} but its bytes give ${flight.checksums[k]}: ` +
+            "the file was changed or the disk lost a bit. Make the bundle again.",
+          { layerIndex: flight.layerIndex, neuronId: id },
+        );
+      }
+      if (verified[id] === 0) this.#unverifiedCount[flight.layerIndex]!--;
+      verified[id] = 1;
+    }
+  }
+
+  #isNeeded(flight: Flight): boolean {
+    if (this.#when !== "first") return this.#when === "always";
+    if (this.#unverifiedCount[flight.layerIndex] === 0) return false;
+    const verified = this.#verified[flight.layerIndex]!;
+    for (let k = flight.hitCount; k < flight.count; k++)
+      if (verified[flight.ids[flight.order[k]!]!] === 0) return true;
+    return false;
+  }
+}
