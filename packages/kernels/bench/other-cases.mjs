@@ -30,7 +30,13 @@ function attentionCase(cacheDtype, { hidden, keyValue, heads, keyValueHeads }) {
         fillWeights(cacheDtype, set.memory.bytes(handle, cacheBytes));
         return handle;
       });
-      const counts = { headCount: heads, keyValueHeadCount: keyValueHeads, headDim, scale: 0.1, window: null };
+      const counts = {
+        headCount: heads,
+        keyValueHeadCount: keyValueHeads,
+        headDim,
+        scale: 0.1,
+        window: null,
+      };
       const words = { tokenCount: word(set, 1), position: word(set, CONTEXT - 1) };
       const places = { query: randomFloats(set, hidden), target: set.memory.allocate(hidden * 4) };
       const cache = { keyCache, valueCache, capacityTokens: CONTEXT, cacheDtype };
@@ -51,7 +57,14 @@ function scoresCase(precision, { hidden, neurons }) {
         fillWeights("q4_0", set.memory.bytes(base, bytes / 2));
         return { dtype: "q4_0", rowCount: neurons, columnCount: hidden, base };
       });
-      const head = { op: "neuronScores", precision, kind: "contribution", tokenCount: word(set, 1), gate, up };
+      const head = {
+        op: "neuronScores",
+        precision,
+        kind: "contribution",
+        tokenCount: word(set, 1),
+        gate,
+        up,
+      };
       const act = { activationFn: { name: "silu", threshold: 0 }, upActivation: "none" };
       const places = { downNorm: randomFloats(set, neurons), source: randomFloats(set, hidden) };
       return [{ ...head, ...act, ...places, scores: set.memory.allocate(neurons * 4) }];
