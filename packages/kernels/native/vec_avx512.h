@@ -42,6 +42,14 @@ inline F fBrain(const void* p) {
 inline F fBytes(const int8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
+/** 32 nibbles of 16 bytes, low ones first, less `off`. */
+inline void fNibbles(const uint8_t* p, int off, F out[2]) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i mask = _mm_set1_epi8(15);
+  const __m128i less = _mm_set1_epi8(static_cast<char>(off));
+  out[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_sub_epi8(_mm_and_si128(bytes, mask), less)));
+  out[1] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask), less)));
+}
 inline void fStoreHalf(uint16_t* p, F v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
@@ -49,8 +57,6 @@ inline void fStoreHalf(uint16_t* p, F v) {
 inline void fStoreRounded(int32_t* p, F v) { _mm512_storeu_si512(p, _mm512_cvtps_epi32(v)); }
 inline float halfToFloat(uint16_t bits) { return _cvtsh_ss(bits); }
 inline uint16_t floatToHalf(float x) { return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)); }
-/** Asks for memory that will be read soon. */
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 #include "vec_x86_q8.h"
 

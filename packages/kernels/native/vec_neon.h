@@ -40,6 +40,20 @@ inline F fBytes(const int8_t* p) {
   const int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
   return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
 }
+/** 32 nibbles of 16 bytes, low ones first, less `off`. */
+inline void fNibbles(const uint8_t* p, int off, F out[8]) {
+  const uint8x16_t bytes = vld1q_u8(p);
+  const int8x16_t less = vdupq_n_s8(static_cast<int8_t>(off));
+  const int8x16_t halves[2] = {
+      vsubq_s8(vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15))), less), vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4)), less)};
+  for (int h = 0; h < 2; h++) {
+    const int16x8_t wide[2] = {vmovl_s8(vget_low_s8(halves[h])), vmovl_s8(vget_high_s8(halves[h]))};
+    for (int i = 0; i < 2; i++) {
+      out[4 * h + 2 * i] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide[i])));
+      out[4 * h + 2 * i + 1] = vcvtq_f32_s32(vmovl_s16(vget_high_s16(wide[i])));
+    }
+  }
+}
 inline void fStoreHalf(uint16_t* p, F v) {
   const uint16x4_t bits = vreinterpret_u16_f16(vcvt_f16_f32(v));
   std::memcpy(p, &bits, 8);
@@ -48,8 +62,6 @@ inline void fStoreHalf(uint16_t* p, F v) {
 inline void fStoreRounded(int32_t* p, F v) { vst1q_s32(p, vcvtnq_s32_f32(v)); }
 inline float halfToFloat(uint16_t bits) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0); }
 inline uint16_t floatToHalf(float x) { return vget_lane_u16(vreinterpret_u16_f16(vcvt_f16_f32(vdupq_n_f32(x))), 0); }
-/** Asks for memory that will be read soon. */
-inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
 // Packed rows: 4 rows in lanes, four bytes of each.
 constexpr int IW = 4;

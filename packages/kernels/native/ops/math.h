@@ -24,7 +24,7 @@ inline double ownExp(double x) {
   sum = 1.0 + r * sum * (1.0 / 3);
   sum = 1.0 + r * sum * (1.0 / 2);
   sum = 1.0 + r * sum;
-  int64_t bits;
+  uint64_t bits;
   std::memcpy(&bits, &shifted, 8);
   bits = (bits + 1023) << 52;
   double scale;

@@ -20,15 +20,30 @@ struct Packed {
   bool isUnsigned;
 };
 
+/** The 32 numbers of a block, four to a word; nibbles as they are. */
+template <uint32_t DTYPE>
+inline void numbersInFours(const uint8_t* numbers, uint32_t fours[8]) {
+  if (DTYPE == kQ8_0) {
+    std::memcpy(fours, numbers, 32);
+    return;
+  }
+  uint64_t bytes[2];
+  std::memcpy(bytes, numbers, 16);
+  for (int h = 0; h < 2; h++) {
+    const uint64_t low = bytes[h] & 0x0f0f0f0f0f0f0f0full;
+    const uint64_t high = bytes[h] >> 4 & 0x0f0f0f0f0f0f0f0full;
+    std::memcpy(fours + 2 * h, &low, 8);
+    std::memcpy(fours + 4 + 2 * h, &high, 8);
+  }
+}
+
 template <uint32_t DTYPE>
 inline void packRow(const uint8_t* row, uint32_t blocks, uint32_t lane, int8_t* numbers, float* scales, float* minimums) {
   const uint8_t flip = DTYPE == kQ8_0 && kPackedOffset != 0 ? 0x80 : 0;
   for (uint32_t b = 0; b < blocks; b++) {
     const uint8_t* block = row + b * blockBytes<DTYPE>();
-    int8_t own[32];
-    const int8_t* from = blockNumbers<DTYPE>(block, own, false);
     uint32_t fours[8];
-    std::memcpy(fours, from, 32);
+    numbersInFours<DTYPE>(block + numbersOffset<DTYPE>(), fours);
     int8_t* to = numbers + (static_cast<uint64_t>(b) * 8 * kPackedRows + lane) * 4;
     for (uint32_t g = 0; g < 8; g++) {
       const uint32_t four = fours[g] ^ (flip * 0x01010101u);

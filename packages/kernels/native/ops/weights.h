@@ -46,28 +46,23 @@ inline float halfAt(const uint8_t* p) {
   return halfToFloat(bits);
 }
 
-/** The 32 whole numbers of a block; nibbles of q4_0 with their 8 taken off where `centred`. */
+/** Where the numbers of a block begin, behind its scale and minimum. */
 template <uint32_t DTYPE>
-inline const int8_t* blockNumbers(const uint8_t* block, int8_t* numbers, bool centred) {
-  if (DTYPE == kQ8_0) return reinterpret_cast<const int8_t*>(block + 2);
-  const uint8_t* nibbles = block + (DTYPE == kQ4_0 ? 2 : 4);
-  const int off = DTYPE == kQ4_0 && centred ? 8 : 0;
-  for (int i = 0; i < 16; i++) numbers[i] = static_cast<int8_t>((nibbles[i] & 15) - off);
-  for (int i = 0; i < 16; i++) numbers[16 + i] = static_cast<int8_t>((nibbles[i] >> 4) - off);
-  return numbers;
+constexpr uint64_t numbersOffset() {
+  return DTYPE == kQ4_1 ? 4 : 2;
 }
 
 /** One block as 32 / W vectors. Products of scale and number are exact; q4_1 rounds once. */
 template <uint32_t DTYPE>
 inline void blockWeights(const uint8_t* block, F out[32 / W]) {
-  int8_t own[32];
-  const int8_t* numbers = blockNumbers<DTYPE>(block, own, true);
+  const uint8_t* numbers = block + numbersOffset<DTYPE>();
+  F values[32 / W];
+  if (DTYPE == kQ8_0)
+    for (int j = 0; j < 32 / W; j++) values[j] = fBytes(reinterpret_cast<const int8_t*>(numbers) + j * W);
+  else fNibbles(numbers, DTYPE == kQ4_0 ? 8 : 0, values);
   const F scale = fSet(halfAt(block));
   const F minimum = DTYPE == kQ4_1 ? fSet(halfAt(block + 2)) : fZero();
-  for (int j = 0; j < 32 / W; j++) {
-    const F values = fBytes(numbers + j * W);
-    out[j] = DTYPE == kQ4_1 ? fFma(values, scale, minimum) : fMul(values, scale);
-  }
+  for (int j = 0; j < 32 / W; j++) out[j] = DTYPE == kQ4_1 ? fFma(values[j], scale, minimum) : fMul(values[j], scale);
 }
 
 /** Columns first .. first + count of a row as f32; whole blocks where the dtype has blocks. */
