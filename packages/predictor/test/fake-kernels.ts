@@ -62,7 +62,7 @@ export class FakeKernels implements KernelSet {
   #usedBytes = 64;
   allocateCount = 0;
 
-  constructor(memoryBytes = 1 << 20) {
+  constructor(memoryBytes: number = 1 << 20) {
     this.#memory = new SharedArrayBuffer(memoryBytes);
   }
 

@@ -24,7 +24,7 @@ export interface HeadsRequest {
   readonly options: TrainingOptions;
   /** Share of the neurons that count as active where no activation is exactly zero; null for the ReLU family. */
   readonly keptShare: number | null;
-  readonly kernels: "auto" | "wasm" | "reference";
+  readonly kernels: "auto" | "native" | "wasm" | "reference";
   readonly threadCount: number;
   readonly onProgress: (doneShare: number) => void;
 }

@@ -60,7 +60,9 @@ export function expectedHitShare(demand: LayerDemand, slotCount: number, pinnedC
   const others = {
     ...demand,
     namedPerToken: demand.namedPerToken * (1 - pinnedShare),
-    freshShareByWindow: demand.freshShareByWindow.map((share) => Math.min(1, share / Math.sqrt(1 - pinnedShare))),
+    freshShareByWindow: demand.freshShareByWindow.map((share) =>
+      Math.min(1, share / Math.sqrt(1 - pinnedShare)),
+    ),
   };
   return pinnedShare + (1 - pinnedShare) * recencyHitShare(others, slotCount - pinnedCount);
 }

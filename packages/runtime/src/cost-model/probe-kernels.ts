@@ -12,6 +12,7 @@ import {
 } from "@flashlm/contracts";
 import { layerBlock, layerTensor } from "../blocks.js";
 import { withPrecision } from "../dot-precision.js";
+import { LayerOps } from "../families/layer-ops.js";
 import { findFamily } from "../families/registry.js";
 import { BIAS_WORD_INDEX, createFlight, type Flight } from "../flight.js";
 import { type MemoryPlan, planMemory } from "../memory-plan.js";
@@ -174,7 +175,7 @@ class Probe {
       const vector = (name: string): WeightRef["base"] | undefined =>
         layerTensor(bundle, layerIndex, name) ? weight(name).base : undefined;
       return kernels.compile(
-        family.attention({ bundle, plan, state: this.#state, layerIndex, weight, vector }),
+        family.attention(new LayerOps({ bundle, plan, state: this.#state, layerIndex, weight, vector })),
       );
     });
   }
