@@ -1,5 +1,7 @@
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
 import { type DeviceProfile, FlashlmError, type ModelDemand } from "@flashlm/contracts";
-import { measureDevice } from "@flashlm/flash-io";
+import { FILE_BYTES_MIN, measureDevice } from "@flashlm/flash-io";
 import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
 import {
@@ -67,7 +69,9 @@ async function quickProfile(model: OpenModel, flags: EngineFlags): Promise<Devic
       "Expected a --reader that reads a device but it is memory, which a forecast says nothing about. Leave it out.",
     );
   }
-  return measureDevice(path, { openReader: readerFactory(flags.reader), budgetMs: QUICK_MEASURE_MS });
+  // A bundle too small to be measured says nothing of its disk; a file beside it does.
+  const measured = statSync(path).size < FILE_BYTES_MIN ? dirname(model.bundlePath) : path;
+  return measureDevice(measured, { openReader: readerFactory(flags.reader), budgetMs: QUICK_MEASURE_MS });
 }
 
 async function probe(model: OpenModel, flags: EngineFlags, threadCount: number): Promise<KernelSpeed> {

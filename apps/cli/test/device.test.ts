@@ -104,6 +104,8 @@ describe.skipIf(model === null)("a run", { sequential: true }, () => {
     "4",
     "--temperature",
     "0",
+    "--reader",
+    "node",
     "--json",
   ];
 

@@ -33,7 +33,8 @@ describe("errors", () => {
 
   test("codes are unique and say which part they are from", () => {
     expect(new Set(ERROR_CODES).size).toBe(ERROR_CODES.length);
-    const parts = /^(FLASH|CHECKPOINT|TOKENIZER|BUNDLE|KERNEL|PREDICTOR|CACHE|BUDGET|ENGINE)(_[A-Z]+)+$/;
+    const parts =
+      /^(FLASH|CHECKPOINT|TOKENIZER|BUNDLE|KERNEL|PREDICTOR|CACHE|BUDGET|ENGINE|SYNTHETIC|TRACE)(_[A-Z]+)+$/;
     expect(ERROR_CODES.filter((code) => !parts.test(code))).toEqual([]);
   });
 

@@ -6,6 +6,7 @@ export {
   type MeasureProgress,
   measureDevice,
 } from "./device/measure-device.js";
+export { FILE_BYTES_MIN } from "./device/measured-file.js";
 export { openBestReader, type ReaderFactory } from "./device/reader-factory.js";
 export { createFaultyReader, FAULT_KINDS, type FaultKind, type FaultOptions } from "./faulty-reader.js";
 export { createMemoryReader, type MemoryFile } from "./memory-reader.js";

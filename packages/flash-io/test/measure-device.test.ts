@@ -30,6 +30,7 @@ import { chooseBytes } from "../src/device/measured-file.js";
 
 const MIB = 2 ** 20;
 const QUICK: MeasureOptions = {
+  openReader: (paths, options) => createNodeReader(paths, options),
   budgetMs: 1200,
   fileBytes: 16 * MIB,
   chunkBytes: [4096, 65536, MIB],

@@ -216,6 +216,15 @@ function checkContext(contextLength: number, { embedding }: ModelConfig): void {
   );
 }
 
+function tooSmall(budgetBytes: number, missingBytes: number, contextLength: number): FlashlmError {
+  return new FlashlmError(
+    "BUDGET_TOO_SMALL",
+    `Expected at least ${Math.ceil(budgetBytes + missingBytes)} bytes for one layer at a time, embeddings, a context of ${contextLength} tokens and scratch, ` +
+      `but the budget is ${Math.floor(budgetBytes)}: ${Math.ceil(missingBytes)} bytes are missing. Give more --memory or a shorter --context.`,
+    { budgetBytes, missingBytes, contextLength },
+  );
+}
+
 /**
  * Divides a budget: what cannot be streamed first, then attention and predictor weights in layer order, then slots
  * for neuron records, the same number in every layer.
@@ -247,14 +256,7 @@ export function planMemory(request: PlanRequest): MemoryPlan {
   const streamsBlocks = freeBytes < allBlockBytes;
   const bufferTotal = streamsBlocks ? blockBufferBytes * BLOCK_BUFFER_COUNT : 0;
   freeBytes -= bufferTotal;
-  if (freeBytes < 0) {
-    throw new FlashlmError(
-      "BUDGET_TOO_SMALL",
-      `Expected at least ${Math.ceil(budgetBytes - freeBytes)} bytes for one layer at a time, embeddings, a context of ${contextLength} tokens and scratch, ` +
-        `but the budget is ${Math.floor(budgetBytes)}: ${Math.ceil(-freeBytes)} bytes are missing. Give more --memory or a shorter --context.`,
-      { budgetBytes, missingBytes: -freeBytes, contextLength },
-    );
-  }
+  if (freeBytes < 0) throw tooSmall(budgetBytes, -freeBytes, contextLength);
   const pinnedLayers = pinBlocks(sizes.layerBlocks, freeBytes);
   const pinnedPredictors = pinBlocks(sizes.predictorBlocks, freeBytes - pinnedLayers.takenBytes);
   freeBytes -= pinnedLayers.takenBytes + pinnedPredictors.takenBytes;

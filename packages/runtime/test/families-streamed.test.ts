@@ -10,7 +10,7 @@ const CONTEXT = 160;
 /** The smallest budget that runs: what a plan for nothing says is missing. */
 function leastBytes(parts: Parameters<typeof planEngine>[0]): number {
   try {
-    planEngine(parts, { memoryBytes: 1, contextLength: CONTEXT, threadCount: 1 });
+    planEngine(parts, { memoryBytes: 1, contextLength: CONTEXT, threadCount: 2 });
   } catch (error) {
     if (FlashlmError.isInstance(error)) return 1 + Number(error.details["missingBytes"]);
   }

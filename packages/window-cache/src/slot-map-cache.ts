@@ -58,13 +58,15 @@ class SlotMapCache extends SlotCache {
 export type PolicyFactory = (options: CacheOptions) => ResidencyPolicy;
 
 /**
- * A slot map whose victims are chosen by `policy`; nothing ever moves. A policy with a memory of its own is given as a factory, because
- * every cache needs another one. A policy that chooses an empty, pinned or leased slot is a programmer's error and stops the acquire with an
- * assertion.
- *
- * @param name - of the part; needed for a factory, whose policy does not exist yet.
+ * A slot map whose victims are chosen by `policy`; nothing ever moves. A policy that chooses an empty, pinned or leased slot is a
+ * programmer's error and stops the acquire with an assertion.
  */
 export function slotMapCacheWith(policy: ResidencyPolicy): CachePart;
+/**
+ * The same for a policy with a memory of its own, which every cache needs another one of.
+ *
+ * @param name - of the part; its policies do not exist yet.
+ */
 export function slotMapCacheWith(policy: PolicyFactory, name: string): CachePart;
 export function slotMapCacheWith(policy: ResidencyPolicy | PolicyFactory, name = ""): CachePart {
   const partName = typeof policy === "function" ? name : nameWith(policy);

@@ -52,6 +52,113 @@ export function labelOf(preset: SyntheticPreset, seed: number): SyntheticLabel {
   };
 }
 
+/** What the keys of a family's config are made from. */
+interface ConfigParts {
+  readonly shape: SyntheticPreset["shape"];
+  /** Keys that every family has. */
+  readonly common: Readonly<Record<string, unknown>>;
+  /** Width and context under their newer names. */
+  readonly middle: Readonly<Record<string, unknown>>;
+}
+
+type FamilyConfig = (parts: ConfigParts) => Record<string, unknown>;
+
+const optConfig: FamilyConfig = ({ shape, common }) => ({
+  ...common,
+  architectures: ["OPTForCausalLM"],
+  model_type: "opt",
+  _remove_final_layer_norm: false,
+  activation_dropout: 0,
+  activation_function: "relu",
+  do_layer_norm_before: true,
+  dropout: 0.1,
+  enable_bias: true,
+  ffn_dim: shape.neuronCount,
+  init_std: 0.02,
+  layer_norm_elementwise_affine: true,
+  layerdrop: 0,
+  max_position_embeddings: shape.contextLengthMax,
+  prefix: "</s>",
+  word_embed_proj_dim: shape.hiddenSize,
+});
+
+const falconConfig: FamilyConfig = ({ shape, common }) => ({
+  ...common,
+  architectures: ["FalconForCausalLM"],
+  model_type: "falcon",
+  activation: "relu",
+  alibi: false,
+  apply_residual_connection_post_layernorm: false,
+  bias: false,
+  // Published configs leave it out where it is four times the hidden size.
+  ...(shape.neuronCount === 4 * shape.hiddenSize ? {} : { ffn_hidden_size: shape.neuronCount }),
+  hidden_dropout: 0,
+  initializer_range: 0.02,
+  layer_norm_epsilon: 1e-5,
+  multi_query: true,
+  new_decoder_architecture: false,
+  parallel_attn: true,
+});
+
+const persimmonConfig: FamilyConfig = ({ common, middle }) => ({
+  ...common,
+  ...middle,
+  architectures: ["PersimmonForCausalLM"],
+  model_type: "persimmon",
+  hidden_act: "relu2",
+  hidden_dropout: 0,
+  initializer_range: 0.02,
+  layer_norm_eps: 1e-5,
+  partial_rotary_factor: 0.5,
+  qk_layernorm: true,
+  rope_scaling: null,
+  rope_theta: 25_000,
+  tie_word_embeddings: false,
+});
+
+const phiConfig: FamilyConfig = ({ shape, common, middle }) => ({
+  ...common,
+  ...middle,
+  architectures: ["PhiForCausalLM"],
+  model_type: "phi",
+  embd_pdrop: 0,
+  hidden_act: "relu",
+  initializer_range: 0.02,
+  layer_norm_eps: 1e-5,
+  num_key_value_heads: shape.headCount,
+  partial_rotary_factor: phiRotaryShare(shape.hiddenSize / shape.headCount),
+  qk_layernorm: false,
+  resid_pdrop: 0.1,
+  rope_scaling: null,
+  rope_theta: 10_000,
+  tie_word_embeddings: false,
+});
+
+const llamaConfig: FamilyConfig = ({ shape, common, middle }) => ({
+  ...common,
+  ...middle,
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  attention_bias: false,
+  hidden_act: "relu",
+  initializer_range: 0.02,
+  mlp_bias: false,
+  num_key_value_heads: shape.headCount,
+  pretraining_tp: 1,
+  rms_norm_eps: 1e-5,
+  rope_scaling: null,
+  rope_theta: 10_000,
+  tie_word_embeddings: false,
+});
+
+const FAMILY_CONFIGS: Readonly<Record<SyntheticPreset["shape"]["family"], FamilyConfig>> = {
+  opt: optConfig,
+  falcon: falconConfig,
+  persimmon: persimmonConfig,
+  phi: phiConfig,
+  llama: llamaConfig,
+};
+
 function ownConfig({ shape }: SyntheticPreset): Record<string, unknown> {
   const { hiddenSize, layerCount, neuronCount, headCount, contextLengthMax } = shape;
   const common = {
@@ -62,96 +169,7 @@ function ownConfig({ shape }: SyntheticPreset): Record<string, unknown> {
     use_cache: true,
   };
   const middle = { intermediate_size: neuronCount, max_position_embeddings: contextLengthMax };
-  switch (shape.family) {
-    case "opt":
-      return {
-        ...common,
-        architectures: ["OPTForCausalLM"],
-        model_type: "opt",
-        _remove_final_layer_norm: false,
-        activation_dropout: 0,
-        activation_function: "relu",
-        do_layer_norm_before: true,
-        dropout: 0.1,
-        enable_bias: true,
-        ffn_dim: neuronCount,
-        init_std: 0.02,
-        layer_norm_elementwise_affine: true,
-        layerdrop: 0,
-        max_position_embeddings: contextLengthMax,
-        prefix: "</s>",
-        word_embed_proj_dim: hiddenSize,
-      };
-    case "falcon":
-      return {
-        ...common,
-        architectures: ["FalconForCausalLM"],
-        model_type: "falcon",
-        activation: "relu",
-        alibi: false,
-        apply_residual_connection_post_layernorm: false,
-        bias: false,
-        // Published configs leave it out where it is four times the hidden size.
-        ...(neuronCount === 4 * hiddenSize ? {} : { ffn_hidden_size: neuronCount }),
-        hidden_dropout: 0,
-        initializer_range: 0.02,
-        layer_norm_epsilon: 1e-5,
-        multi_query: true,
-        new_decoder_architecture: false,
-        parallel_attn: true,
-      };
-    case "persimmon":
-      return {
-        ...common,
-        ...middle,
-        architectures: ["PersimmonForCausalLM"],
-        model_type: "persimmon",
-        hidden_act: "relu2",
-        hidden_dropout: 0,
-        initializer_range: 0.02,
-        layer_norm_eps: 1e-5,
-        partial_rotary_factor: 0.5,
-        qk_layernorm: true,
-        rope_scaling: null,
-        rope_theta: 25_000,
-        tie_word_embeddings: false,
-      };
-    case "phi":
-      return {
-        ...common,
-        ...middle,
-        architectures: ["PhiForCausalLM"],
-        model_type: "phi",
-        embd_pdrop: 0,
-        hidden_act: "relu",
-        initializer_range: 0.02,
-        layer_norm_eps: 1e-5,
-        num_key_value_heads: headCount,
-        partial_rotary_factor: phiRotaryShare(hiddenSize / headCount),
-        qk_layernorm: false,
-        resid_pdrop: 0.1,
-        rope_scaling: null,
-        rope_theta: 10_000,
-        tie_word_embeddings: false,
-      };
-    case "llama":
-      return {
-        ...common,
-        ...middle,
-        architectures: ["LlamaForCausalLM"],
-        model_type: "llama",
-        attention_bias: false,
-        hidden_act: "relu",
-        initializer_range: 0.02,
-        mlp_bias: false,
-        num_key_value_heads: headCount,
-        pretraining_tp: 1,
-        rms_norm_eps: 1e-5,
-        rope_scaling: null,
-        rope_theta: 10_000,
-        tie_word_embeddings: false,
-      };
-  }
+  return FAMILY_CONFIGS[shape.family]({ shape, common, middle });
 }
 
 /** Phi-2 rotates 0.4 of its heads of 80; the tiny shape's heads of 64 have no such even part. */

@@ -133,7 +133,7 @@ function chooseVariant(addon: NativeAddon, wanted: string | undefined): string {
  * calling thread is the other one and blocks in `run`. Memory is one shared arena, id 0, up to 64 GiB, address space until touched.
  * @throws KERNEL_LOAD (no addon and no compiler, or the processor lacks what all variants need), KERNEL_MEMORY, KERNEL_NOT_SUPPORTED.
  */
-export async function createNativeKernels(options: NativeKernelsOptions): Promise<NativeKernels> {
+export async function createNativeKernels(options: NativeKernelsOptions): Promise<KernelSet> {
   checkNativeOptions(options);
   const { addon, reason } = await loadNativeAddon();
   if (addon === undefined) throw new FlashlmError("KERNEL_LOAD", `there are no native kernels: ${reason}`);

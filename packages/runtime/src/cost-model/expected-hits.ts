@@ -39,7 +39,7 @@ export function freshShare(demand: LayerDemand, windowTokens: number): number {
   return demand.freshShareByWindow[Math.min(windowTokens, DEMAND_WINDOW_MAX) - 1] ?? 1;
 }
 
-/** The longest window whose neurons fit so many slots, 0 where not even one token's do; at most {@link DEMAND_WINDOW_MAX}. */
+/** The longest window whose neurons fit so many slots, 0 where not even one token's do; at most `DEMAND_WINDOW_MAX`. */
 export function windowThatFits(demand: LayerDemand, slotCount: number): number {
   let windowTokens = 0;
   while (windowTokens < DEMAND_WINDOW_MAX && windowNeurons(demand, windowTokens + 1) <= slotCount)
