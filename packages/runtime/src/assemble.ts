@@ -214,7 +214,11 @@ async function loadBlocks(
   }));
   const extents = layers.flatMap((layer) => [layer.attention, layer.predictor ?? []].flat());
   const largest = largestBytes([...extents, ...singles.map((single) => single.extent)]);
-  const residency = new Residency(reader, kernels, plan.blockBufferBytes, largest);
+  const residency = new Residency(reader, kernels, {
+    bufferBytes: plan.blockBufferBytes,
+    bufferCount: plan.blockBufferCount,
+    largestBlockBytes: largest,
+  });
   for (const { name, extent } of singles) await residency.add(name, extent, true);
   for (const [layerIndex, layer] of layers.entries()) {
     await residency.add(

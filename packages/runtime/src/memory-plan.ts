@@ -17,7 +17,9 @@ export const BLOCK_ALIGNMENT_BYTES = 4096;
 /** Chunks of records that may be in flight or in use at once; three keep a device busy while one is computed on. */
 export const FLIGHT_COUNT = 4;
 /** Streamed blocks of attention or predictor weights that have a buffer: one in use, the others in flight. */
-export const BLOCK_BUFFER_COUNT = 3;
+const BLOCK_BUFFER_COUNT = 3;
+/** The least: a layer's attention and its predictor are in use together where the FFN has biases. */
+const BLOCK_BUFFER_COUNT_MIN = 2;
 /** A flight's staging is between these, and about this share of the budget. */
 const FLIGHT_SHARE = 0.01;
 const FLIGHT_BYTES_MIN = 64 * 1024;
@@ -31,6 +33,8 @@ const CONTEXT_DEFAULT_MIN = 128;
 /** Most rows of logits at once, and the share of the budget they may take where there is more than one. */
 const LOGIT_ROWS_MAX = 8;
 const LOGIT_ROWS_SHARE = 0.01;
+/** Prompt tokens at once where memory is shortest. */
+const LEAN_CHUNK_TOKENS = 8;
 /** Fixed words, lists and small tables; counted with slack for alignment. */
 const MISCELLANEOUS_BYTES = 256 * 1024;
 
@@ -63,6 +67,7 @@ export interface MemoryPlan {
   readonly layerBlockResident: readonly boolean[];
   readonly predictorBlockResident: readonly boolean[];
   readonly blockBufferBytes: number;
+  readonly blockBufferCount: number;
   readonly flightBytes: number;
   readonly slotCountByLayer: readonly number[];
   /** Slots of each layer that belong for good to its first neurons. */
@@ -98,20 +103,23 @@ function chooseCacheDtype(request: PlanRequest): CacheDtype {
   return request.cacheDtype ?? (dtype === "f32" ? "f32" : "f16");
 }
 
-function chooseLogitRows(request: PlanRequest, tokenCapacity: number): number {
+function chooseLogitRows(request: PlanRequest, tokenCapacity: number, lean: boolean): number {
+  if (lean) return 1;
   const rowBytesNeeded = 4 * request.bundle.manifest.model.vocabularySize;
   const affordable = Math.floor((request.memoryBytes * LOGIT_ROWS_SHARE) / rowBytesNeeded);
   return Math.max(1, Math.min(LOGIT_ROWS_MAX, tokenCapacity, affordable));
 }
 
-function chooseContext(request: PlanRequest, cacheDtype: CacheDtype): number {
+function chooseContext(request: PlanRequest, cacheDtype: CacheDtype, lean: boolean): number {
   const { model } = request.bundle.manifest;
   if (request.contextLength !== null) return request.contextLength;
-  const affordable = Number.isFinite(request.memoryBytes)
-    ? Math.floor(
-        (request.memoryBytes * CONTEXT_SHARE) / keyValueBytesPerToken(request.bundle, cacheDtype) / 64,
-      ) * 64
-    : CONTEXT_DEFAULT_MAX;
+  const affordable = lean
+    ? 0
+    : Number.isFinite(request.memoryBytes)
+      ? Math.floor(
+          (request.memoryBytes * CONTEXT_SHARE) / keyValueBytesPerToken(request.bundle, cacheDtype) / 64,
+        ) * 64
+      : CONTEXT_DEFAULT_MAX;
   const wanted = Math.max(
     CONTEXT_DEFAULT_MIN,
     Math.min(affordable, CONTEXT_DEFAULT_MAX),
@@ -197,12 +205,13 @@ function pinBlocks(
   return { flags, takenBytes };
 }
 
-function chooseFlightBytes(request: PlanRequest): number {
+function chooseFlightBytes(request: PlanRequest, lean: boolean): number {
   const { record, layers } = request.bundle.manifest;
   const layerBytes =
     Math.max(...layers.map((layer) => layer.neuronCount)) * record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
-  const share = Number.isFinite(request.memoryBytes) ? request.memoryBytes * FLIGHT_SHARE : FLIGHT_BYTES_MAX;
   const least = record.strideBytes + 4 * BLOCK_ALIGNMENT_BYTES;
+  if (lean) return padded(Math.max(least, Math.min(FLIGHT_BYTES_MIN, layerBytes)));
+  const share = Number.isFinite(request.memoryBytes) ? request.memoryBytes * FLIGHT_SHARE : FLIGHT_BYTES_MAX;
   return padded(Math.max(least, Math.min(Math.max(share, FLIGHT_BYTES_MIN), FLIGHT_BYTES_MAX, layerBytes)));
 }
 
@@ -227,17 +236,30 @@ function tooSmall(budgetBytes: number, missingBytes: number, contextLength: numb
 
 /**
  * Divides a budget: what cannot be streamed first, then attention and predictor weights in layer order, then slots
- * for neuron records, the same number in every layer.
+ * for neuron records, the same number in every layer. Where comfort (a longer default context, larger read buffers, more
+ * rows of logits, long chunks of the prompt) would leave too little, it is done without.
  *
  * @throws BUDGET_TOO_SMALL when not even one layer at a time fits, with the missing bytes; ENGINE_OPTION for a bad context.
  */
 export function planMemory(request: PlanRequest): MemoryPlan {
+  try {
+    return divide(request, false);
+  } catch (error) {
+    if (!FlashlmError.isInstance(error) || error.code !== "BUDGET_TOO_SMALL") throw error;
+    return divide(request, true);
+  }
+}
+
+function divide(request: PlanRequest, lean: boolean): MemoryPlan {
   const { manifest } = request.bundle;
   const cacheDtype = chooseCacheDtype(request);
-  const contextLength = chooseContext(request, cacheDtype);
+  const contextLength = chooseContext(request, cacheDtype, lean);
   checkContext(contextLength, manifest.model);
-  const tokenCapacity = Math.max(1, Math.min(request.promptChunkTokens, contextLength));
-  const logitRowCount = chooseLogitRows(request, tokenCapacity);
+  const chunkTokens = lean
+    ? Math.min(request.promptChunkTokens, LEAN_CHUNK_TOKENS)
+    : request.promptChunkTokens;
+  const tokenCapacity = Math.max(1, Math.min(chunkTokens, contextLength));
+  const logitRowCount = chooseLogitRows(request, tokenCapacity, lean);
   const sizes = measure(request, contextLength, tokenCapacity, logitRowCount, cacheDtype);
   const blocks = [...sizes.layerBlocks, ...sizes.predictorBlocks];
   const allBlockBytes = sum(blocks.map((block) => padded(block.lengthBytes)));
@@ -245,7 +267,7 @@ export function planMemory(request: PlanRequest): MemoryPlan {
   const allSlotBytes = sum(
     manifest.layers.map((layer) => padded(layer.neuronCount * manifest.record.strideBytes)),
   );
-  const flightBytes = chooseFlightBytes(request);
+  const flightBytes = chooseFlightBytes(request, lean);
   const flightTotal = flightBytes * FLIGHT_COUNT;
   const blockBufferBytes = Math.max(0, ...blocks.map((block) => padded(block.lengthBytes)));
 
@@ -254,7 +276,8 @@ export function planMemory(request: PlanRequest): MemoryPlan {
     : fixedBytes + allBlockBytes + flightTotal + allSlotBytes;
   let freeBytes = budgetBytes - fixedBytes - flightTotal;
   const streamsBlocks = freeBytes < allBlockBytes;
-  const bufferTotal = streamsBlocks ? blockBufferBytes * BLOCK_BUFFER_COUNT : 0;
+  const blockBufferCount = streamsBlocks ? (lean ? BLOCK_BUFFER_COUNT_MIN : BLOCK_BUFFER_COUNT) : 0;
+  const bufferTotal = blockBufferBytes * blockBufferCount;
   freeBytes -= bufferTotal;
   if (freeBytes < 0) throw tooSmall(budgetBytes, -freeBytes, contextLength);
   const pinnedLayers = pinBlocks(sizes.layerBlocks, freeBytes);
@@ -288,7 +311,8 @@ export function planMemory(request: PlanRequest): MemoryPlan {
     embeddingResident: manifest.model.tiedEmbeddings,
     layerBlockResident: pinnedLayers.flags,
     predictorBlockResident: pinnedPredictors.flags,
-    blockBufferBytes: streamsBlocks ? blockBufferBytes : 0,
+    blockBufferBytes,
+    blockBufferCount,
     flightBytes,
     slotCountByLayer,
     pinnedCountByLayer: pinnedCounts(

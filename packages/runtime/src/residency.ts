@@ -12,7 +12,7 @@ import {
 } from "@flashlm/contracts";
 import type { BlockExtent } from "./blocks.js";
 import { TensorVerifier } from "./checksum.js";
-import { BLOCK_ALIGNMENT_BYTES, BLOCK_BUFFER_COUNT } from "./memory-plan.js";
+import { BLOCK_ALIGNMENT_BYTES } from "./memory-plan.js";
 import { abandon, pieceCount, submitExtent } from "./read-into.js";
 
 interface Block {
@@ -27,6 +27,15 @@ interface Flight {
   readonly block: Block;
   readonly bufferIndex: number;
   readonly pending: PendingReads;
+}
+
+/** Memory of a {@link Residency}. Bytes. */
+export interface ResidencySizes {
+  /** Of each buffer that streamed blocks pass through. */
+  readonly bufferBytes: number;
+  readonly bufferCount: number;
+  /** The largest block that will be added. */
+  readonly largestBlockBytes: number;
 }
 
 /**
@@ -48,15 +57,17 @@ export class Residency {
   /** Milliseconds spent waiting for blocks. */
   waitMs = 0;
 
-  constructor(reader: FlashReader, kernels: KernelSet, bufferBytes: number, largestBlockBytes: number) {
+  constructor(
+    reader: FlashReader,
+    kernels: KernelSet,
+    { bufferBytes, bufferCount, largestBlockBytes }: ResidencySizes,
+  ) {
     this.#reader = reader;
     this.#kernels = kernels;
     this.#verifier = new TensorVerifier(kernels);
     this.#batch = new ReadBatch(pieceCount(Math.max(largestBlockBytes, bufferBytes)) + 1);
-    if (bufferBytes > 0) {
-      for (let index = 0; index < BLOCK_BUFFER_COUNT; index++)
-        this.#buffers.push(kernels.memory.allocate(bufferBytes, BLOCK_ALIGNMENT_BYTES));
-    }
+    for (let index = 0; index < bufferCount; index++)
+      this.#buffers.push(kernels.memory.allocate(bufferBytes, BLOCK_ALIGNMENT_BYTES));
   }
 
   /** Registers a block under a name; a resident one is loaded now. */
