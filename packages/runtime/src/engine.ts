@@ -1,4 +1,5 @@
 import {
+  type AdmitMode,
   type BundleIndex,
   type CacheDtype,
   type CachePart,
@@ -235,7 +236,7 @@ class Engine implements TokenGenerator {
   }
 
   report(): GeneratorReport {
-    const { forward, records, reader, plan, loadReadBytes } = this.#machine;
+    const { forward, records, lookAhead, reader, plan, loadReadBytes } = this.#machine;
     const decode = this.#meter.totals;
     return {
       promptTokens: this.#promptTokens,
@@ -250,9 +251,10 @@ class Engine implements TokenGenerator {
       decodeReadBytes: decode.readBytes,
       recordCount: decode.hitCount + decode.missCount,
       hitCount: decode.hitCount,
-      recordsRead: records.recordsRead,
+      recordsRead: records.recordsRead + (lookAhead?.stats().recordCount ?? 0),
       keptNeurons: forward.keptNeurons,
       possibleNeurons: this.#possibleNeurons,
+      ...(lookAhead ? { lookAhead: lookAhead.stats() } : {}),
       memory: plan.rows,
     };
   }
@@ -299,19 +301,30 @@ class Engine implements TokenGenerator {
     this.#busy = true;
   }
 
-  async #forward(forward: Machine["forward"], tokens: readonly TokenId[], position: number): Promise<void> {
+  async #forward(
+    forward: Machine["forward"],
+    tokens: readonly TokenId[],
+    position: number,
+    admit?: AdmitMode,
+  ): Promise<void> {
     const { model } = this.#parts.bundle.manifest;
-    await forward.run(tokens, tokens.length, position);
+    await forward.run(tokens, tokens.length, position, admit);
     this.#possibleNeurons += tokens.length * model.layerCount * model.ffn.neuronCount;
   }
 
-  /** All but the last token in chunks, the last one as in decoding: it seeds the window, and its logits are wanted. */
+  /**
+   * All but the last token in chunks, the last one as in decoding: its logits are wanted. The window takes in the neurons of the last tokens, as
+   * if they had been decoded.
+   */
   async #prompt(tokens: readonly TokenId[]): Promise<void> {
     const { forward, plan, head } = this.#machine;
     const body = tokens.length - 1;
-    for (let begin = 0; begin < body; begin += plan.tokenCapacity) {
-      await this.#forward(forward, tokens.slice(begin, Math.min(body, begin + plan.tokenCapacity)), begin);
+    const seedCount = this.#parts.predictor.dense ? 0 : Math.min(WINDOW_TOKENS - 1, plan.tokenCapacity, body);
+    const bulk = body - seedCount;
+    for (let begin = 0; begin < bulk; begin += plan.tokenCapacity) {
+      await this.#forward(forward, tokens.slice(begin, Math.min(bulk, begin + plan.tokenCapacity)), begin);
     }
+    if (seedCount > 0) await this.#forward(forward, tokens.slice(bulk, body), bulk, "window");
     await this.#forward(forward, tokens.slice(body), body);
     await head(0, 1);
   }

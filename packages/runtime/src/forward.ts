@@ -1,5 +1,6 @@
-import type { BundleIndex, KernelProgram, KernelSet, SparsityPredictor } from "@flashlm/contracts";
+import type { AdmitMode, BundleIndex, KernelProgram, KernelSet, SparsityPredictor } from "@flashlm/contracts";
 import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
+import type { LookAhead } from "./look-ahead.js";
 import type { RecordStream } from "./record-stream.js";
 import type { Residency } from "./residency.js";
 import type { RunState } from "./run-state.js";
@@ -13,6 +14,8 @@ export interface ForwardParts {
   readonly records: RecordStream;
   readonly predictor: SparsityPredictor;
   readonly dense: boolean;
+  /** Early reads of the next layer's records; null where nothing guesses them. */
+  readonly lookAhead: LookAhead | null;
   readonly embed: (tokens: ArrayLike<number>, tokenCount: number) => Promise<void> | void;
   readonly attentionPrograms: readonly KernelProgram[];
   /** Per layer, what joins the FFN's result to the residual stream; null where it has been added to that directly. */
@@ -33,6 +36,8 @@ export class ForwardPass {
   readonly #ids: Uint32Array;
   readonly #allIds: Uint32Array;
   readonly #isUnion: Uint8Array;
+  readonly #guess: Uint8Array;
+  #admit: AdmitMode = "window";
   /** Neurons computed so far, over all layers and tokens. */
   keptNeurons = 0;
 
@@ -41,14 +46,24 @@ export class ForwardPass {
     const { neuronCount } = parts.bundle.manifest.model.ffn;
     this.#ids = new Uint32Array(neuronCount);
     this.#isUnion = new Uint8Array(neuronCount);
+    this.#guess = new Uint8Array(parts.lookAhead ? neuronCount : 0);
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
   }
 
-  /** @param position - index in the sequence of the first token. */
-  async run(tokens: ArrayLike<number>, tokenCount: number, position: number): Promise<void> {
+  /**
+   * @param position - index in the sequence of the first token.
+   * @param admit - whether the window takes in what these tokens name, and moves on.
+   */
+  async run(
+    tokens: ArrayLike<number>,
+    tokenCount: number,
+    position: number,
+    admit: AdmitMode = tokenCount === 1 ? "window" : "none",
+  ): Promise<void> {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
+    this.#admit = admit;
     residency.pump();
     if (dense) this.#readAhead(-1);
     const embedding = embed(tokens, tokenCount);
@@ -67,7 +82,7 @@ export class ForwardPass {
       if (joining) await joining;
       if (isNeeded) residency.done(`attention.${layerIndex}`);
     }
-    if (tokenCount === 1) this.#parts.advanceToken();
+    if (admit === "window") this.#parts.advanceToken();
     if (dense) this.#readAhead(-1);
   }
 
@@ -76,8 +91,7 @@ export class ForwardPass {
     const { kernels, records, dense } = this.#parts;
     if (!dense) await this.#ask(layerIndex, tokenCount);
     else {
-      if (records.lastOpenLayer < layerIndex)
-        this.#begin(layerIndex, this.#allIds, this.#allIds.length, tokenCount);
+      if (records.lastOpenLayer < layerIndex) this.#begin(layerIndex, this.#allIds, this.#allIds.length);
       this.keptNeurons += tokenCount * this.#allIds.length;
     }
     for (let last = false; !last; ) {
@@ -120,25 +134,38 @@ export class ForwardPass {
     if (running) await running;
   }
 
-  /** Predicts the layer's neurons and asks for their records. */
+  /** Predicts the layer's neurons and asks for their records, then for those that the next layer may want. */
   async #ask(layerIndex: number, tokenCount: number): Promise<void> {
-    const { kernels, predictor, residency, state } = this.#parts;
+    const { kernels, lookAhead, predictor, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
     const program = predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
-    residency.done(`predictor.${layerIndex}`);
     this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
-    this.#begin(layerIndex, this.#ids, this.#union(tokenCount), tokenCount);
+    const count = this.#union(state.mask.bytes, tokenCount);
+    await lookAhead?.land(layerIndex, this.#ids, count);
+    this.#begin(layerIndex, this.#ids, count);
+    if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) await this.#lookAhead(lookAhead, layerIndex);
+    residency.done(`predictor.${layerIndex}`);
   }
 
-  #begin(layerIndex: number, ids: Uint32Array, count: number, tokenCount: number): void {
-    this.#parts.records.begin(layerIndex, ids, count, tokenCount === 1 ? "window" : "none");
+  /** Behind the demand of this layer: reads for the next one, which go on while this FFN and the next attention are computed. */
+  async #lookAhead(lookAhead: LookAhead, layerIndex: number): Promise<void> {
+    const { kernels, predictor } = this.#parts;
+    const program = predictor.lookAheadProgram?.(layerIndex);
+    if (!program) return;
+    const scoring = kernels.run(program);
+    if (scoring) await scoring;
+    predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guess });
+    lookAhead.guess(layerIndex + 1, this.#ids, this.#union(this.#guess, 1));
+  }
+
+  #begin(layerIndex: number, ids: Uint32Array, count: number): void {
+    this.#parts.records.begin(layerIndex, ids, count, this.#admit);
   }
 
   /** Ids that any of the tokens has in its mask, ascending, into `#ids`. */
-  #union(tokenCount: number): number {
-    const { bytes } = this.#parts.state.mask;
+  #union(bytes: Uint8Array, tokenCount: number): number {
     const neuronCount = this.#ids.length;
     const union = this.#isUnion;
     union.set(bytes.subarray(0, neuronCount));

@@ -147,7 +147,7 @@ function scratchBytes(
     5 * ffn.neuronCount;
   const logits = 4 * logitRowCount * (model.vocabularySize + model.hiddenSize + width);
   const ropeTable = 4 * contextLength * rope.rotaryDim * (rope.window ? 2 : 1);
-  const lists = FLIGHT_COUNT * ffn.neuronCount * 96;
+  const lists = (FLIGHT_COUNT + (request.predictor.lookAhead ? 1 : 0)) * ffn.neuronCount * 96;
   return tokenCapacity * perToken + logits + ropeTable + lists + MISCELLANEOUS_BYTES;
 }
 
@@ -268,7 +268,7 @@ function divide(request: PlanRequest, lean: boolean): MemoryPlan {
     manifest.layers.map((layer) => padded(layer.neuronCount * manifest.record.strideBytes)),
   );
   const flightBytes = chooseFlightBytes(request, lean);
-  const flightTotal = flightBytes * FLIGHT_COUNT;
+  const flightTotal = flightBytes * (FLIGHT_COUNT + (request.predictor.lookAhead ? 1 : 0));
   const blockBufferBytes = Math.max(0, ...blocks.map((block) => padded(block.lengthBytes)));
 
   const budgetBytes = Number.isFinite(request.memoryBytes)

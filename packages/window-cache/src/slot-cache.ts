@@ -54,8 +54,8 @@ export abstract class SlotCache implements NeuronCache {
     }
     checkIds(layer, ids, count);
     lease.count = count;
-    if (admit === "window") this.#admit(layer, lease, ids);
-    this.#place(layer, lease, ids, admit === "window");
+    if (admit !== "none") this.#admit(layer, lease, ids, admit);
+    this.#place(layer, lease, ids, admit);
     lease.open = true;
     this.#openCount++;
     return lease;
@@ -97,20 +97,20 @@ export abstract class SlotCache implements NeuronCache {
     );
   }
 
-  /** Marks hits as used now, so that none of them is given up, and makes room for the misses. */
-  #admit(layer: LayerState, lease: Lease, ids: Uint32Array): void {
+  /** Leases hits, so that none of them is given up, marks named ones as used now, and makes room for the misses. */
+  #admit(layer: LayerState, lease: Lease, ids: Uint32Array, admit: AdmitMode): void {
     const { slotByUnit, lastUsedToken, leased, pinnedCount } = layer;
     let neededCount = 0;
     for (let position = 0; position < lease.count; position++) {
       const id = ids[position]!;
       const slot = slotByUnit[id]!;
       if (slot !== NO_SLOT) {
-        lastUsedToken[slot] = this.token;
+        if (admit === "window") lastUsedToken[slot] = this.token;
         leased[slot] = 1;
       } else if (id >= pinnedCount) neededCount++;
     }
     try {
-      this.observe(layer, ids, lease.count);
+      if (admit === "window") this.observe(layer, ids, lease.count);
       this.makeRoom(layer, neededCount);
     } catch (error) {
       leased.fill(0); // the lease never came to be
@@ -118,26 +118,28 @@ export abstract class SlotCache implements NeuronCache {
     }
   }
 
-  /** Fills the lease. With `admit`, misses take free slots in ascending order of id, hottest first. */
-  #place(layer: LayerState, lease: Lease, ids: Uint32Array, admit: boolean): void {
+  /** Fills the lease. Unless `admit` is "none", misses take free slots in ascending order of id, hottest first. */
+  #place(layer: LayerState, lease: Lease, ids: Uint32Array, admit: AdmitMode): void {
     const { slotByUnit, leased, pinnedCount } = layer;
     const { slots, missPositions, count } = lease;
     let missCount = 0;
     let overflowCount = 0;
+    const usedToken = admit === "guess" ? this.token - this.windowTokens : this.token;
     for (let position = 0; position < count; position++) {
       const id = ids[position]!;
       let slot = slotByUnit[id]!;
       if (slot === NO_SLOT) {
         missPositions[missCount++] = position;
-        if (admit && (id < pinnedCount || layer.freeForAnyCount > 0)) {
+        if (admit !== "none" && (id < pinnedCount || layer.freeForAnyCount > 0)) {
           slot = this.takeSlot(layer);
-          layer.put(id, slot, this.token);
+          layer.put(id, slot, usedToken);
         } else overflowCount++;
       }
       if (slot !== NO_SLOT) leased[slot] = 1;
       slots[position] = slot;
     }
     lease.missCount = missCount;
+    if (admit === "guess") return;
     this.#hitCount += count - missCount;
     this.#missCount += missCount;
     this.#overflowCount += overflowCount;
