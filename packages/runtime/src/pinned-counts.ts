@@ -6,7 +6,7 @@ import type { BundleManifest, PredictorPart } from "@flashlm/contracts";
  * - `share` given: that share of the slots.
  * - Dense runs name every neuron for every token, where any recency rule has no hits at all: all slots.
  * - Otherwise none. A window that never gives up the current token's neurons keeps its hits also where a token names more than the
- *   slots hold, and had at least as many of them as pins in every trace so far (docs/decisions/0007-cache-policies.md).
+ *   slots hold, and had at least as many of them as pins in every trace so far (docs/decisions/0009-cache-policies.md).
  *
  * @param share - from 0 to 1, or null to choose.
  */

@@ -2,7 +2,7 @@ import type { CacheOptions, PolicyView, ResidencyPolicy } from "@flashlm/contrac
 import { FlashlmError, NO_SLOT } from "@flashlm/contracts";
 import { VictimSelector } from "./select-victims.js";
 
-/** Tokens after which a use counts half, by default. Traces of up to 96 tokens did not tell 16, 64 and 256 apart (docs/decisions/0007-cache-policies.md). */
+/** Tokens after which a use counts half, by default. Traces of up to 96 tokens did not tell 16, 64 and 256 apart (docs/decisions/0009-cache-policies.md). */
 export const HALF_LIFE_TOKENS = 64;
 /** Weights grow with every token; beyond this all scores are scaled down, so that they stay finite. */
 const WEIGHT_MAX = 1e60;
