@@ -3,6 +3,7 @@ import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
 import type { RecordStream } from "./record-stream.js";
 import type { Residency } from "./residency.js";
 import type { RunState } from "./run-state.js";
+import { TokenUnion } from "./token-union.js";
 
 /** Everything a forward pass uses; made once by the engine. */
 export interface ForwardParts {
@@ -25,27 +26,34 @@ export interface ForwardParts {
 }
 
 /**
- * One pass through the layers: a single token when decoding, a chunk of tokens for a prompt. The arithmetic per token is the same in
- * both (see `KernelOp`), so chunk sizes do not change answers. Leaves the residual stream in `state.hidden`.
+ * One pass through the layers: a single token when decoding, a chunk of tokens for a prompt or to verify a draft. The arithmetic per token
+ * is the same in all (see `KernelOp`), so chunk sizes do not change answers. Leaves the residual stream in `state.hidden`.
  */
 export class ForwardPass {
   readonly #parts: ForwardParts;
-  readonly #ids: Uint32Array;
+  readonly #union: TokenUnion;
   readonly #allIds: Uint32Array;
-  readonly #isUnion: Uint8Array;
   /** Neurons computed so far, over all layers and tokens. */
   keptNeurons = 0;
 
   constructor(parts: ForwardParts) {
     this.#parts = parts;
     const { neuronCount } = parts.bundle.manifest.model.ffn;
-    this.#ids = new Uint32Array(neuronCount);
-    this.#isUnion = new Uint8Array(neuronCount);
+    this.#union = new TokenUnion(neuronCount);
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
   }
 
-  /** @param position - index in the sequence of the first token. */
-  async run(tokens: ArrayLike<number>, tokenCount: number, position: number): Promise<void> {
+  /**
+   * @param position - index in the sequence of the first token.
+   * @param windowTokens - how many tokens, from the first on, enter the window: one when decoding, none of a prompt's chunk, and of
+   * drafted tokens those that are likely to stay.
+   */
+  async run(
+    tokens: ArrayLike<number>,
+    tokenCount: number,
+    position: number,
+    windowTokens: number = tokenCount === 1 ? 1 : 0,
+  ): Promise<void> {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
@@ -62,22 +70,22 @@ export class ForwardPass {
       // Biases and norms of the FFN are in the same block.
       const isNeeded = bundle.manifest.model.ffn.bias || join;
       if (!isNeeded) residency.done(`attention.${layerIndex}`);
-      await this.#feedForward(layerIndex, tokenCount);
+      await this.#feedForward(layerIndex, tokenCount, windowTokens);
       const joining = join ? kernels.run(join) : undefined;
       if (joining) await joining;
       if (isNeeded) residency.done(`attention.${layerIndex}`);
     }
-    if (tokenCount === 1) this.#parts.advanceToken();
+    for (let token = 0; token < windowTokens; token++) this.#parts.advanceToken();
     if (dense) this.#readAhead(-1);
   }
 
   /** The layer's FFN, record chunk by record chunk: activations of hits while misses land, then the down projection in neuron order. */
-  async #feedForward(layerIndex: number, tokenCount: number): Promise<void> {
+  async #feedForward(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
     const { kernels, records, dense } = this.#parts;
-    if (!dense) await this.#ask(layerIndex, tokenCount);
+    if (!dense) await this.#ask(layerIndex, tokenCount, windowTokens);
     else {
       if (records.lastOpenLayer < layerIndex)
-        this.#begin(layerIndex, this.#allIds, this.#allIds.length, tokenCount);
+        records.begin(layerIndex, this.#allIds, this.#allIds.length, windowTokens > 0 ? "window" : "none");
       this.keptNeurons += tokenCount * this.#allIds.length;
     }
     for (let last = false; !last; ) {
@@ -121,35 +129,18 @@ export class ForwardPass {
   }
 
   /** Predicts the layer's neurons and asks for their records. */
-  async #ask(layerIndex: number, tokenCount: number): Promise<void> {
-    const { kernels, predictor, residency, state } = this.#parts;
+  async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
+    const { kernels, predictor, records, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
     const program = predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
     residency.done(`predictor.${layerIndex}`);
     this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
-    this.#begin(layerIndex, this.#ids, this.#union(tokenCount), tokenCount);
-  }
-
-  #begin(layerIndex: number, ids: Uint32Array, count: number, tokenCount: number): void {
-    this.#parts.records.begin(layerIndex, ids, count, tokenCount === 1 ? "window" : "none");
-  }
-
-  /** Ids that any of the tokens has in its mask, ascending, into `#ids`. */
-  #union(tokenCount: number): number {
-    const { bytes } = this.#parts.state.mask;
-    const neuronCount = this.#ids.length;
-    const union = this.#isUnion;
-    union.set(bytes.subarray(0, neuronCount));
-    for (let token = 1; token < tokenCount; token++) {
-      const row = token * neuronCount;
-      for (let id = 0; id < neuronCount; id++)
-        union[id] = (union[id] as number) | (bytes[row + id] as number);
-    }
-    let count = 0;
-    for (let id = 0; id < neuronCount; id++) if (union[id] !== 0) this.#ids[count++] = id;
-    return count;
+    const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
+    const { ids, steps } = this.#union;
+    if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", steps);
+    else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none");
   }
 
   /** Dense runs know every layer's neurons beforehand: begin the layers after `layerIndex` while flights are free. */

@@ -11,6 +11,7 @@ import { type BlockExtent, layerBlock, pinnedTensors, predictorBlock } from "./b
 import { createMemoryBudget } from "./memory-budget.js";
 import { pinnedCounts } from "./pinned-counts.js";
 import { hasOutputNorms } from "./run-state.js";
+import { speculationBytes } from "./speculative/distributions.js";
 
 /** Page and direct-I/O alignment of everything large. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
@@ -51,6 +52,8 @@ export interface PlanRequest {
   readonly kernelOverheadBytes: number;
   /** Share of the slots whose neurons stay for good; null chooses (see `pinnedCounts`). */
   readonly pinnedShare?: number | null;
+  /** Drafted tokens that are verified in one pass; 0 or absent without a draft model. */
+  readonly draftTokens?: number;
   /** Asked for; null is f32 for bundles of f32, otherwise f16. */
   readonly cacheDtype: CacheDtype | null;
 }
@@ -107,7 +110,9 @@ function chooseLogitRows(request: PlanRequest, tokenCapacity: number, lean: bool
   if (lean) return 1;
   const rowBytesNeeded = 4 * request.bundle.manifest.model.vocabularySize;
   const affordable = Math.floor((request.memoryBytes * LOGIT_ROWS_SHARE) / rowBytesNeeded);
-  return Math.max(1, Math.min(LOGIT_ROWS_MAX, tokenCapacity, affordable));
+  // Every row of a verified draft is wanted, and each batch of rows reads the head's weights once.
+  const verified = 1 + (request.draftTokens ?? 0);
+  return Math.max(verified, Math.min(LOGIT_ROWS_MAX, tokenCapacity, affordable));
 }
 
 function chooseContext(request: PlanRequest, cacheDtype: CacheDtype, lean: boolean): number {
@@ -176,6 +181,10 @@ function measure(
         manifest.layers.length * BLOCK_ALIGNMENT_BYTES,
     },
     { owner: "scratch", plannedBytes: scratchBytes(request, contextLength, tokenCapacity, logitRowCount) },
+    {
+      owner: "speculation",
+      plannedBytes: speculationBytes(manifest.model.vocabularySize, request.draftTokens ?? 0),
+    },
     { owner: "predictor scratch", plannedBytes: padded(predictor.scratchBytes(manifest, tokenCapacity)) },
     { owner: "kernels", plannedBytes: request.kernelOverheadBytes },
     {
@@ -258,7 +267,7 @@ function divide(request: PlanRequest, lean: boolean): MemoryPlan {
   const chunkTokens = lean
     ? Math.min(request.promptChunkTokens, LEAN_CHUNK_TOKENS)
     : request.promptChunkTokens;
-  const tokenCapacity = Math.max(1, Math.min(chunkTokens, contextLength));
+  const tokenCapacity = Math.max(1 + (request.draftTokens ?? 0), Math.min(chunkTokens, contextLength));
   const logitRowCount = chooseLogitRows(request, tokenCapacity, lean);
   const sizes = measure(request, contextLength, tokenCapacity, logitRowCount, cacheDtype);
   const blocks = [...sizes.layerBlocks, ...sizes.predictorBlocks];
