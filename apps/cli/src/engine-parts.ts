@@ -1,4 +1,4 @@
-import type { BundleIndex } from "@flashlm/contracts";
+import { type BundleIndex, FlashlmError, type PredictorPart } from "@flashlm/contracts";
 import { createReadPlanner } from "@flashlm/flash-io";
 import { kernelOverheadBytes, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
@@ -20,6 +20,24 @@ export interface EngineSetup {
   readonly draft?: { readonly setup: EngineSetup; readonly tokens: number };
 }
 
+/** The predictor of `--sparsity`, with look-ahead where that is asked for or comes for nothing. */
+export function choosePredictor(
+  bundle: BundleIndex,
+  { sparsity, lookAhead }: Pick<EngineFlags, "sparsity" | "lookAhead">,
+): PredictorPart {
+  const hasHeads = (bundle.manifest.heads?.lookahead.length ?? 0) > 0;
+  const part = parseSparsity(sparsity, {
+    lookAhead: lookAhead === "on" || (lookAhead === "auto" && hasHeads),
+  });
+  if (lookAhead === "on" && !part.lookAhead)
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      `Expected a predictor that guesses the next layer for --look-ahead on but --sparsity is ${sparsity}. Use lowrank.`,
+      { sparsity },
+    );
+  return part;
+}
+
 /** The one place that joins concrete parts. */
 export function composeParts(bundle: BundleIndex, flags: EngineFlags): EngineParts {
   return {
@@ -36,7 +54,7 @@ export function composeParts(bundle: BundleIndex, flags: EngineFlags): EnginePar
     kernelOverheadBytes,
     // "auto" is the slot map, which moves no bytes (docs/decisions/0003-cache-default.md).
     cache: parseCache(flags.cache).part,
-    predictor: parseSparsity(flags.sparsity),
+    predictor: choosePredictor(bundle, flags),
     createSampler,
   };
 }

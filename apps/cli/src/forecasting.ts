@@ -3,7 +3,6 @@ import { dirname } from "node:path";
 import { type DeviceProfile, FlashlmError, type ModelDemand } from "@flashlm/contracts";
 import { FILE_BYTES_MIN, measureDevice } from "@flashlm/flash-io";
 import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
-import { parseSparsity } from "@flashlm/predictor";
 import {
   forecastToken,
   type KernelSpeed,
@@ -12,6 +11,7 @@ import {
   type TokenForecast,
 } from "@flashlm/runtime";
 import { loadDeviceProfile, profileOfReader } from "./device-store.js";
+import { choosePredictor } from "./engine-parts.js";
 import { loadDemand, loadKernelSpeed, saveKernelSpeed } from "./measured-store.js";
 import type { EngineFlags } from "./options.js";
 import { readerFactory } from "./readers.js";
@@ -96,7 +96,7 @@ export function forecastPlan(
   positionCount: number,
   lookAhead = false,
 ): TokenForecast {
-  const predictor = parseSparsity(flags.sparsity);
+  const predictor = choosePredictor(model.bundle, flags);
   return forecastToken({ bundle: model.bundle, plan, predictor, ...measured, positionCount, lookAhead });
 }
 

@@ -10,6 +10,7 @@ export interface EngineFlags {
   readonly context?: number;
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
+  readonly lookAhead: "auto" | "on" | "off";
   readonly kernels: "auto" | "native" | "wasm" | "reference";
   readonly reader: ReaderChoice;
   readonly kvCache: "auto" | CacheDtype;
@@ -72,6 +73,14 @@ export function withEngineFlags(command: Command): Command {
     )
     .addOption(new Option("--dtype <dtype>", "weights of a bundle made on first use").choices(WEIGHT_DTYPES))
     .option("--sparsity <which>", SPARSITY_CHOICES.join(" | "), "dense")
+    .addOption(
+      new Option(
+        "--look-ahead <when>",
+        "read what the next layer may want before it is known (auto: with lowrank, where the bundle has look-ahead heads)",
+      )
+        .choices(["auto", "on", "off"])
+        .default("auto"),
+    )
     .addOption(
       new Option("--kernels <target>", "compute target")
         .choices(["auto", "native", "wasm", "reference"])

@@ -40,6 +40,12 @@ export interface RunReport {
   readonly hitRate: number;
   readonly recordsRead: number;
   readonly keptShare: number;
+  /** Records read early on a guess per decoded token, the share of them that was wanted, and how often guesses were stopped; null without look-ahead. */
+  readonly lookAhead: {
+    readonly recordsPerToken: number;
+    readonly usedShare: number;
+    readonly stopCount: number;
+  } | null;
   readonly plannedBytes: number;
   readonly peakResidentBytes: number | null;
   readonly overheadBytes: number;
@@ -110,6 +116,13 @@ export function makeReport(
     hitRate: ratio(raw.hitCount, raw.recordCount),
     recordsRead: raw.recordsRead,
     keptShare: ratio(raw.keptNeurons, raw.possibleNeurons),
+    lookAhead: raw.lookAhead
+      ? {
+          recordsPerToken: ratio(raw.lookAhead.recordCount, raw.decodeTokens),
+          usedShare: ratio(raw.lookAhead.usedCount, raw.lookAhead.recordCount),
+          stopCount: raw.lookAhead.stopCount,
+        }
+      : null,
     plannedBytes: session.limitBytes,
     peakResidentBytes: peakKilobytes === null ? null : peakKilobytes * 1024,
     overheadBytes: session.overheadBytes,
@@ -138,6 +151,11 @@ export function describeReport(report: RunReport): string[] {
       : ["forecast: none (flashlm device and flashlm plan measure what it needs)"]),
     ...(report.speculation ? [describeSpeculation(report.speculation)] : []),
     `flash: ${formatBytes(report.readBytesPerToken)} per token, ${formatBytes(report.readBytes)} in all${measured}; hit rate ${(100 * report.hitRate).toFixed(0)}%, kept ${(100 * report.keptShare).toFixed(0)}% of neurons`,
+    ...(report.lookAhead
+      ? [
+          `look-ahead: ${report.lookAhead.recordsPerToken.toFixed(0)} records per token read early, ${(100 * report.lookAhead.usedShare).toFixed(0)}% of them wanted, stopped ${report.lookAhead.stopCount} times`,
+        ]
+      : []),
     `memory: planned ${formatBytes(report.plannedBytes)}${peak}`,
   ];
 }

@@ -30,8 +30,12 @@ export interface CacheStats {
   readonly moveCount: number;
 }
 
-/** Whether misses may take slots: "window" for tokens that are decoded, "none" for prompt chunks that would flush it. */
-export type AdmitMode = "window" | "none";
+/**
+ * What an acquire means for the slots: "window", a token that is decoded: misses take slots. "none", a chunk of a prompt that would flush
+ * the window: they do not. "guess", units that may be named soon: misses take slots, but as units that left the window, hits stay as old as they
+ * were, and no counter moves; the acquire with "window" that follows says which of them were right.
+ */
+export type AdmitMode = "window" | "none" | "guess";
 
 /** Step of a unit that is used but does not enter the window: a miss takes no slot, a hit does not grow younger. */
 export const STEP_OUTSIDE = 255;

@@ -48,6 +48,8 @@ export interface PredictorPart {
   readonly lossless: boolean;
   /** True when every neuron is always predicted, so that reads need not wait for the hidden state. */
   readonly dense: boolean;
+  /** True when its predictors offer look-ahead, and the runtime shall read by it. Absent: false. */
+  readonly lookAhead?: boolean;
   /** Predictor tensors of one layer, without their `layers.N.` prefix, in the order of the file; a layer may lack some (the last one has no look-ahead). @throws PREDICTOR_NOT_AVAILABLE as `create` does. */
   tensorNames(manifest: BundleManifest): readonly string[];
   /**

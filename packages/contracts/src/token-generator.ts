@@ -64,6 +64,12 @@ export interface GeneratorReport {
   readonly recordsRead: number;
   readonly keptNeurons: number;
   readonly possibleNeurons: number;
+  /** Records that were read early on a guess, those of them that were wanted, and how often a layer's guesses were stopped; absent without look-ahead. */
+  readonly lookAhead?: {
+    readonly recordCount: number;
+    readonly usedCount: number;
+    readonly stopCount: number;
+  };
   readonly memory: readonly { readonly owner: string; readonly plannedBytes: number }[];
   /** Only with a draft model. Records, hits and kept neurons are the target's then; times, bytes and memory are those of both. */
   readonly speculation?: SpeculationReport;

@@ -223,6 +223,32 @@ function residencyTests(part: CachePart): void {
     });
   });
 
+  it("admits guesses as units that left the window, and counts nothing", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 4)], 2);
+    subject.use(0, [1, 2]);
+    const before = subject.cache.stats();
+    subject.cache.advanceToken();
+    subject.use(0, [1, 3], "guess");
+    expect(subject.resident(0)).toEqual([1, 2, 3]);
+    expect(subject.cache.stats()).toEqual(before);
+    // The guess of 3 was right, and is a hit; then the wrong guess of 4 goes before what the window holds.
+    expect(subject.use(0, [1, 3])).toBe(0);
+    subject.cache.advanceToken();
+    subject.use(0, [4], "guess");
+    expect(subject.use(0, [1, 5])).toBe(1);
+    subject.cache.advanceToken();
+    expect(subject.use(0, [1, 5, 6])).toBe(1);
+    expect(subject.resident(0)).toEqual(expect.arrayContaining([1, 5, 6]));
+    expect(subject.resident(0)).not.toContain(4);
+  });
+
+  it("gives a guess back whose records were not read", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 4)], 2);
+    subject.use(0, [1]);
+    subject.acquire(0, [1, 7], "guess").release({ loaded: false });
+    expect(subject.resident(0)).toEqual([1]);
+  });
+
   it("works without slots", () => {
     const subject = new CacheWithMemory(part, [plain(20, 0)], 1);
     expect(subject.use(0, [0, 19])).toBe(2);

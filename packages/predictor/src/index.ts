@@ -3,7 +3,7 @@ export { gateShadowPredictor } from "./gate-shadow.js";
 export { type GateThresholdOptions, gateThresholdPredictor } from "./gate-threshold.js";
 export { type LowRankOptions, lowRankPredictor } from "./low-rank.js";
 export { oraclePredictor } from "./oracle.js";
-export { parseSparsity, SPARSITY_CHOICES } from "./parse-sparsity.js";
+export { parseSparsity, SPARSITY_CHOICES, type SparsityOptions } from "./parse-sparsity.js";
 export { shadowPredictor } from "./shadow.js";
 export { trainingBytes } from "./training/head-parameters.js";
 export type { HeadSamples } from "./training/head-samples.js";

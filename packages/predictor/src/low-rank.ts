@@ -207,6 +207,7 @@ export function lowRankPredictor(options: LowRankOptions = {}): PredictorPart {
     name,
     lossless: false,
     dense: false,
+    lookAhead,
     tensorNames(manifest) {
       headsOf(name, manifest, "lowrank");
       if (both) headsOf(name, manifest, "lookahead");

@@ -18,19 +18,27 @@ export const SPARSITY_CHOICES: readonly string[] = [
   "lookahead[:MISSED]",
 ];
 
-const MAKERS: Readonly<Record<string, (value: number) => PredictorPart>> = {
+/** What goes beside the text of `--sparsity`. */
+export interface SparsityOptions {
+  /** Offer look-ahead beside "lowrank"; needs look-ahead heads. Ignored by the others, which have none. Default false. */
+  readonly lookAhead?: boolean;
+}
+
+type Maker = (value: number, options: SparsityOptions) => PredictorPart;
+
+const MAKERS: Readonly<Record<string, Maker>> = {
   shadow: shadowPredictor,
   gate: (keptShare) => gateThresholdPredictor({ keptShare }),
   "gate-shadow": gateShadowPredictor,
-  lowrank: (missedShare) => lowRankPredictor({ missedShare }),
+  lowrank: (missedShare, options) => lowRankPredictor({ ...options, missedShare }),
   lookahead: (missedShare) => lowRankPredictor({ missedShare, head: "lookahead" }),
 };
 
 /** Without a number. */
-const PLAIN: Readonly<Record<string, () => PredictorPart>> = {
+const PLAIN: Readonly<Record<string, (options: SparsityOptions) => PredictorPart>> = {
   dense: () => densePredictor,
   oracle: () => oraclePredictor,
-  lowrank: () => lowRankPredictor(),
+  lowrank: (options) => lowRankPredictor(options),
   lookahead: () => lowRankPredictor({ head: "lookahead" }),
 };
 
@@ -39,10 +47,11 @@ const PLAIN: Readonly<Record<string, () => PredictorPart>> = {
  * 0.1, MISSED a share of the contribution such as 0.02.
  * @throws PREDICTOR_OPTION for anything else, naming the choices, and for numbers out of range.
  */
-export function parseSparsity(text: string): PredictorPart {
-  if (Object.hasOwn(PLAIN, text)) return PLAIN[text]!();
+export function parseSparsity(text: string, options: SparsityOptions = {}): PredictorPart {
+  if (Object.hasOwn(PLAIN, text)) return PLAIN[text]!(options);
   const match = /^([a-z-]{1,20}):(\d{1,9}(?:\.\d{1,17})?|\.\d{1,17})$/.exec(text);
-  if (match !== null && Object.hasOwn(MAKERS, match[1]!)) return MAKERS[match[1]!]!(Number(match[2]));
+  if (match !== null && Object.hasOwn(MAKERS, match[1]!))
+    return MAKERS[match[1]!]!(Number(match[2]), options);
   const shown = text.length > 40 ? `${text.slice(0, 40)}...` : text;
   throw new FlashlmError(
     "PREDICTOR_OPTION",

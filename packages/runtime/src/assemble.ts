@@ -10,11 +10,14 @@ import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
 import { type EngineOptions, type EngineParts, kernelNeedsOf, WINDOW_TOKENS } from "./engine.js";
 import { createFlight } from "./flight.js";
+import { FlightReads } from "./flight-reads.js";
 import { ForwardPass } from "./forward.js";
+import { LookAhead } from "./look-ahead.js";
 import { BLOCK_ALIGNMENT_BYTES, FLIGHT_COUNT, type MemoryPlan } from "./memory-plan.js";
 import { compileLayers, createHead } from "./programs.js";
 import { READ_BYTES_MAX } from "./read-into.js";
 import { RecordStream } from "./record-stream.js";
+import { RecordVerifier } from "./record-verifier.js";
 import { Residency } from "./residency.js";
 import { createRunState, type RunState } from "./run-state.js";
 
@@ -28,6 +31,7 @@ export interface Machine {
   readonly state: RunState;
   readonly forward: ForwardPass;
   readonly records: RecordStream;
+  readonly lookAhead: LookAhead | null;
   readonly residency: Residency;
   readonly reader: FlashReader;
   readonly cache: NeuronCache;
@@ -76,7 +80,7 @@ function createRecords(
   reader: FlashReader,
   kernels: KernelSet,
   state: RunState,
-): { cache: NeuronCache; records: RecordStream; planner: ReadPlanner } {
+): { cache: NeuronCache; records: RecordStream; lookAhead: LookAhead | null; planner: ReadPlanner } {
   const { bundle } = parts;
   const cache = parts.cache.create({
     unit: "neuron",
@@ -105,18 +109,15 @@ function createRecords(
   };
   const planner = createPlanner(parts, reader);
   const flights = Array.from({ length: FLIGHT_COUNT }, () => createFlight(bundle, plan, kernels, state));
-  const records = new RecordStream({
-    bundle,
-    reader,
-    planner,
-    kernels,
-    cache,
-    flights,
-    slotBase,
-    flightBytes: plan.flightBytes,
-    verify: options.verify ?? "first",
-  });
-  return { cache, records, planner };
+  const { flightBytes } = plan;
+  const reads = new FlightReads({ bundle, reader, planner, kernels, flightBytes });
+  const verifier = new RecordVerifier(bundle, kernels, options.verify ?? "first");
+  const shared = { bundle, cache, slotBase, reads, verifier };
+  const records = new RecordStream({ ...shared, planner, flights, flightBytes });
+  const lookAhead = parts.predictor.lookAhead
+    ? new LookAhead({ ...shared, flight: createFlight(bundle, plan, kernels, state) })
+    : null;
+  return { cache, records, lookAhead, planner };
 }
 
 async function join(
@@ -132,7 +133,7 @@ async function join(
   if (arena) reader.attach(arena);
   const state = createRunState(bundle, plan, kernels);
   const residency = await loadBlocks(parts, plan, reader, kernels);
-  const { cache, records, planner } = createRecords(parts, options, plan, reader, kernels, state);
+  const { cache, records, lookAhead, planner } = createRecords(parts, options, plan, reader, kernels, state);
   const predictor = parts.predictor.create({
     kernels,
     manifest: bundle.manifest,
@@ -154,9 +155,13 @@ async function join(
     records,
     predictor,
     dense: parts.predictor.dense,
+    lookAhead,
     embed: createEmbedding(bundle, plan, reader, kernels, state, residency),
     ...compileLayers(bundle, plan, state, residency, kernels),
-    advanceToken: () => cache.advanceToken(),
+    advanceToken: () => {
+      cache.advanceToken();
+      lookAhead?.advanceToken();
+    },
     checkAbort: () => {
       if (options.shouldStop?.())
         throw new FlashlmError("ENGINE_ABORTED", "The generation was stopped by its caller.");
@@ -167,6 +172,7 @@ async function join(
   });
   const reset = (): void => {
     records.reset();
+    lookAhead?.reset();
     residency.reset();
   };
   return {
@@ -174,6 +180,7 @@ async function join(
     state,
     forward,
     records,
+    lookAhead,
     residency,
     reader,
     cache,
@@ -264,6 +271,7 @@ function describeMode(
     sparsity: `${parts.predictor.name} ${parts.predictor.lossless ? "lossless" : "lossy"}`,
     dtype: manifest.dtype + (manifest.lossy.length > 0 ? " requantised" : ""),
     cache: parts.cache.name,
+    ...(parts.predictor.dense ? {} : { "look-ahead": parts.predictor.lookAhead ? "on" : "off" }),
     "attention resident": `${share(plan.layerBlockResident)} layers`,
     ...predictorFlags,
     pinned: `${((100 * pinned) / Math.max(1, slots)).toFixed(0)}% of slots`,

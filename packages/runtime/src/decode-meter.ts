@@ -47,13 +47,13 @@ export class DecodeMeter {
   }
 
   #sample(): DecodeTotals {
-    const { records, residency, reader, cache } = this.#machine;
+    const { records, lookAhead, residency, reader, cache } = this.#machine;
     const { hitCount, missCount } = cache.stats();
     return {
       tokenCount: this.totals.tokenCount,
       tokenMs: performance.now(),
-      waitMs: records.waitMs + residency.waitMs,
-      manageMs: records.manageMs,
+      waitMs: records.waitMs + residency.waitMs + (lookAhead?.waitMs ?? 0),
+      manageMs: records.manageMs + (lookAhead?.manageMs ?? 0),
       readBytes: reader.stats().readBytes,
       hitCount,
       missCount,

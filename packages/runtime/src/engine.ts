@@ -249,7 +249,7 @@ export class Engine implements TokenGenerator {
   }
 
   report(): GeneratorReport {
-    const { forward, records, reader, plan, loadReadBytes } = this.#machine;
+    const { forward, records, lookAhead, reader, plan, loadReadBytes } = this.#machine;
     const decode = this.#meter.totals;
     return {
       promptTokens: this.#promptTokens,
@@ -264,9 +264,10 @@ export class Engine implements TokenGenerator {
       decodeReadBytes: decode.readBytes,
       recordCount: decode.hitCount + decode.missCount,
       hitCount: decode.hitCount,
-      recordsRead: records.recordsRead,
+      recordsRead: records.recordsRead + (lookAhead?.stats().recordCount ?? 0),
       keptNeurons: forward.keptNeurons,
       possibleNeurons: this.#possibleNeurons,
+      ...(lookAhead ? { lookAhead: lookAhead.stats() } : {}),
       memory: plan.rows,
     };
   }
@@ -339,13 +340,19 @@ export class Engine implements TokenGenerator {
     this.#possibleNeurons += tokens.length * model.layerCount * model.ffn.neuronCount;
   }
 
-  /** All but the last token in chunks, the last one as in decoding: it seeds the window, and its logits are wanted. */
+  /**
+   * All but the last token in chunks, the last one as in decoding: its logits are wanted. The window takes in the neurons of the last tokens, as
+   * if they had been decoded.
+   */
   async prompt(tokens: readonly TokenId[]): Promise<void> {
     const start = performance.now();
     const { tokenCapacity } = this.#machine.plan;
     const body = tokens.length - 1;
-    for (let begin = 0; begin < body; begin += tokenCapacity)
-      await this.extend(tokens.slice(begin, Math.min(body, begin + tokenCapacity)), begin);
+    const seedCount = this.#parts.predictor.dense ? 0 : Math.min(WINDOW_TOKENS - 1, tokenCapacity, body);
+    const bulk = body - seedCount;
+    for (let begin = 0; begin < bulk; begin += tokenCapacity)
+      await this.extend(tokens.slice(begin, Math.min(bulk, begin + tokenCapacity)), begin);
+    if (seedCount > 0) await this.extend(tokens.slice(bulk, body), bulk, seedCount);
     await this.extend(tokens.slice(body), body);
     await this.head(0, 1);
     this.#promptTokens += tokens.length;

@@ -1,5 +1,6 @@
 import type { BundleIndex, KernelProgram, KernelSet, SparsityPredictor } from "@flashlm/contracts";
 import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
+import type { LookAhead } from "./look-ahead.js";
 import type { RecordStream } from "./record-stream.js";
 import type { Residency } from "./residency.js";
 import type { RunState } from "./run-state.js";
@@ -14,6 +15,8 @@ export interface ForwardParts {
   readonly records: RecordStream;
   readonly predictor: SparsityPredictor;
   readonly dense: boolean;
+  /** Early reads of the next layer's records; null where nothing guesses them. */
+  readonly lookAhead: LookAhead | null;
   readonly embed: (tokens: ArrayLike<number>, tokenCount: number) => Promise<void> | void;
   readonly attentionPrograms: readonly KernelProgram[];
   /** Per layer, what joins the FFN's result to the residual stream; null where it has been added to that directly. */
@@ -33,6 +36,7 @@ export class ForwardPass {
   readonly #parts: ForwardParts;
   readonly #union: TokenUnion;
   readonly #allIds: Uint32Array;
+  readonly #guess: Uint8Array;
   /** Neurons computed so far, over all layers and tokens. */
   keptNeurons = 0;
 
@@ -40,13 +44,14 @@ export class ForwardPass {
     this.#parts = parts;
     const { neuronCount } = parts.bundle.manifest.model.ffn;
     this.#union = new TokenUnion(neuronCount);
+    this.#guess = new Uint8Array(parts.lookAhead ? neuronCount : 0);
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
   }
 
   /**
    * @param position - index in the sequence of the first token.
-   * @param windowTokens - how many tokens, from the first on, enter the window: one when decoding, none of a prompt's chunk, and of
-   * drafted tokens those that are likely to stay.
+   * @param windowTokens - how many tokens, from the first on, enter the window: one when decoding, none of a prompt's chunk but the last, and
+   * of drafted tokens those that are likely to stay.
    */
   async run(
     tokens: ArrayLike<number>,
@@ -128,19 +133,32 @@ export class ForwardPass {
     if (running) await running;
   }
 
-  /** Predicts the layer's neurons and asks for their records. */
+  /** Predicts the layer's neurons and asks for their records, then for those that the next layer may want. */
   async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
-    const { kernels, predictor, records, residency, state } = this.#parts;
+    const { kernels, lookAhead, predictor, records, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
     const program = predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
-    residency.done(`predictor.${layerIndex}`);
     this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
     const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
     const { ids, steps } = this.#union;
+    await lookAhead?.land(layerIndex, ids, count);
     if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", steps);
     else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none");
+    if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) await this.#lookAhead(lookAhead, layerIndex);
+    residency.done(`predictor.${layerIndex}`);
+  }
+
+  /** Behind the demand of this layer: reads for the next one, which go on while this FFN and the next attention are computed. */
+  async #lookAhead(lookAhead: LookAhead, layerIndex: number): Promise<void> {
+    const { kernels, predictor } = this.#parts;
+    const program = predictor.lookAheadProgram?.(layerIndex);
+    if (!program) return;
+    const scoring = kernels.run(program);
+    if (scoring) await scoring;
+    predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guess });
+    lookAhead.guess(layerIndex + 1, this.#union.ids, this.#union.of(this.#guess, 1, 0));
   }
 
   /** Dense runs know every layer's neurons beforehand: begin the layers after `layerIndex` while flights are free. */

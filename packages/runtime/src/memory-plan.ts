@@ -1,6 +1,7 @@
 import {
   alignUp,
   type BundleIndex,
+  type BundleManifest,
   type CacheDtype,
   FlashlmError,
   type ModelConfig,
@@ -152,7 +153,7 @@ function scratchBytes(
     5 * ffn.neuronCount;
   const logits = 4 * logitRowCount * (model.vocabularySize + model.hiddenSize + width);
   const ropeTable = 4 * contextLength * rope.rotaryDim * (rope.window ? 2 : 1);
-  const lists = FLIGHT_COUNT * ffn.neuronCount * 96;
+  const lists = (FLIGHT_COUNT + (request.predictor.lookAhead ? 1 : 0)) * ffn.neuronCount * 96;
   return tokenCapacity * perToken + logits + ropeTable + lists + MISCELLANEOUS_BYTES;
 }
 
@@ -259,15 +260,26 @@ export function planMemory(request: PlanRequest): MemoryPlan {
   }
 }
 
+/** Tokens that go through the layers together: of a prompt, or drafted ones with the one before them. */
+function chooseCapacity(request: PlanRequest, contextLength: number, lean: boolean): number {
+  const { draftTokens = 0, promptChunkTokens } = request;
+  const chunkTokens = lean ? Math.min(promptChunkTokens, LEAN_CHUNK_TOKENS) : promptChunkTokens;
+  return Math.max(1 + draftTokens, Math.min(chunkTokens, contextLength));
+}
+
+/** The same number of slots for every layer, as far as it has neurons. */
+function shareSlots({ layers, record }: BundleManifest, freeBytes: number): number[] {
+  const slotBytes = Math.max(0, freeBytes - layers.length * BLOCK_ALIGNMENT_BYTES);
+  const slotsPerLayer = Math.floor(slotBytes / layers.length / record.strideBytes);
+  return layers.map((layer) => Math.min(layer.neuronCount, slotsPerLayer));
+}
+
 function divide(request: PlanRequest, lean: boolean): MemoryPlan {
   const { manifest } = request.bundle;
   const cacheDtype = chooseCacheDtype(request);
   const contextLength = chooseContext(request, cacheDtype, lean);
   checkContext(contextLength, manifest.model);
-  const chunkTokens = lean
-    ? Math.min(request.promptChunkTokens, LEAN_CHUNK_TOKENS)
-    : request.promptChunkTokens;
-  const tokenCapacity = Math.max(1 + (request.draftTokens ?? 0), Math.min(chunkTokens, contextLength));
+  const tokenCapacity = chooseCapacity(request, contextLength, lean);
   const logitRowCount = chooseLogitRows(request, tokenCapacity, lean);
   const sizes = measure(request, contextLength, tokenCapacity, logitRowCount, cacheDtype);
   const blocks = [...sizes.layerBlocks, ...sizes.predictorBlocks];
@@ -277,7 +289,7 @@ function divide(request: PlanRequest, lean: boolean): MemoryPlan {
     manifest.layers.map((layer) => padded(layer.neuronCount * manifest.record.strideBytes)),
   );
   const flightBytes = chooseFlightBytes(request, lean);
-  const flightTotal = flightBytes * FLIGHT_COUNT;
+  const flightTotal = flightBytes * (FLIGHT_COUNT + (request.predictor.lookAhead ? 1 : 0));
   const blockBufferBytes = Math.max(0, ...blocks.map((block) => padded(block.lengthBytes)));
 
   const budgetBytes = Number.isFinite(request.memoryBytes)
@@ -293,12 +305,7 @@ function divide(request: PlanRequest, lean: boolean): MemoryPlan {
   const pinnedPredictors = pinBlocks(sizes.predictorBlocks, freeBytes - pinnedLayers.takenBytes);
   freeBytes -= pinnedLayers.takenBytes + pinnedPredictors.takenBytes;
 
-  const slotBytes = Math.max(0, freeBytes - manifest.layers.length * BLOCK_ALIGNMENT_BYTES);
-  const slotsPerLayer =
-    freeBytes >= allSlotBytes
-      ? Infinity
-      : Math.floor(slotBytes / manifest.layers.length / manifest.record.strideBytes);
-  const slotCountByLayer = manifest.layers.map((layer) => Math.min(layer.neuronCount, slotsPerLayer));
+  const slotCountByLayer = shareSlots(manifest, freeBytes >= allSlotBytes ? Infinity : freeBytes);
   const rows = [
     ...sizes.fixed,
     { owner: "attention and norms", plannedBytes: pinnedLayers.takenBytes },

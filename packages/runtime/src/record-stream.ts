@@ -1,25 +1,19 @@
 import {
   ADDRESS_UNIT_BYTES,
   type AdmitMode,
-  assert,
   type BundleIndex,
-  type FlashReader,
-  type KernelSet,
   type MemoryHandle,
   type NeuronCache,
   type NeuronLease,
   NO_SLOT,
-  ReadBatch,
   type ReadPlanner,
   TARGET_ANYWHERE,
-  WantedReads,
 } from "@flashlm/contracts";
 import type { Flight } from "./flight.js";
+import type { FlightReads } from "./flight-reads.js";
 import { abandon } from "./read-into.js";
-import { RecordVerifier } from "./record-verifier.js";
+import type { RecordVerifier } from "./record-verifier.js";
 
-/** Index of `neurons.safetensors` among the reader's files. */
-const NEURON_FILE_INDEX = 1;
 /** Gaps up to this are taken for read along while a chunk is collected; longer ones may be, where the device favours it. */
 const LIKELY_GAP_BYTES = 16 * 1024;
 
@@ -35,15 +29,14 @@ interface LayerLoad {
 /** What the stream is made from. */
 export interface RecordStreamParts {
   readonly bundle: BundleIndex;
-  readonly reader: FlashReader;
   readonly planner: ReadPlanner;
-  readonly kernels: KernelSet;
   readonly cache: NeuronCache;
   readonly flights: readonly Flight[];
   readonly flightBytes: number;
   /** Memory of slot 0 of each layer. */
   readonly slotBase: readonly MemoryHandle[];
-  readonly verify: "first" | "always" | "never";
+  readonly reads: FlightReads;
+  readonly verifier: RecordVerifier;
 }
 
 /**
@@ -52,13 +45,11 @@ export interface RecordStreamParts {
  */
 export class RecordStream {
   readonly #parts: RecordStreamParts;
-  readonly #bytes: Uint8Array;
   readonly #free: Flight[];
   readonly #queue: Flight[] = [];
   readonly #loads: LayerLoad[] = [];
   readonly #ids: Uint32Array[];
-  readonly #wanted: WantedReads;
-  readonly #batch: ReadBatch;
+  readonly #reads: FlightReads;
   readonly #verifier: RecordVerifier;
   #idsTurn = 0;
   /** Milliseconds spent waiting for records, and on leases, plans and copies. */
@@ -70,13 +61,10 @@ export class RecordStream {
   constructor(parts: RecordStreamParts) {
     this.#parts = parts;
     const neuronCount = parts.bundle.manifest.model.ffn.neuronCount;
-    const arena = parts.kernels.memory.arenas[0];
-    this.#bytes = parts.kernels.memory.bytes({ arenaId: 0, offsetBytes: 0 }, arena?.lengthBytes ?? 0);
     this.#free = [...parts.flights];
     this.#ids = [new Uint32Array(neuronCount), new Uint32Array(neuronCount), new Uint32Array(neuronCount)];
-    this.#wanted = new WantedReads(neuronCount);
-    this.#batch = new ReadBatch(neuronCount);
-    this.#verifier = new RecordVerifier(parts.bundle, parts.kernels, parts.verify);
+    this.#reads = parts.reads;
+    this.#verifier = parts.verifier;
   }
 
   /** The layer that was begun last and is not finished, or -1. Layers are begun and finished in order. */
@@ -125,7 +113,7 @@ export class RecordStream {
     this.waitMs += performance.now() - start;
     flight.pending = null;
     const landed = performance.now();
-    this.#place(flight);
+    this.#reads.place(flight);
     this.manageMs += performance.now() - landed;
     await this.#verifier.check(flight);
   }
@@ -160,7 +148,7 @@ export class RecordStream {
     const separateBytes = strideBytes + 2 * planner.alignmentBytes;
     let stagingBytes = separateBytes;
     let previousEnd = Number.NEGATIVE_INFINITY;
-    this.#wanted.clear();
+    this.#reads.clear();
     while (load.nextMiss < lease.missCount) {
       const position = lease.missPositions[load.nextMiss]!;
       const id = load.ids[position]!;
@@ -171,52 +159,20 @@ export class RecordStream {
       const slot = lease.slots[position]!;
       const target =
         slot === NO_SLOT ? TARGET_ANYWHERE : slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes;
-      this.#want(flight, position - load.nextPosition, offsetBytes, target, gap === 0);
+      this.#reads.want(flight, position - load.nextPosition, offsetBytes, target, gap === 0);
       previousEnd = offsetBytes + strideBytes;
       load.nextMiss++;
     }
     return lease.count;
   }
 
-  /** Neighbours without a slot become one extent: in dense runs nearly all do, and lists of extents are shorter than lists of records. */
-  #want(flight: Flight, position: number, offsetBytes: number, target: number, isNeighbour: boolean): void {
-    const { strideBytes } = this.#parts.bundle.manifest.record;
-    const last = this.#wanted.count - 1;
-    const joins =
-      isNeighbour &&
-      last >= 0 &&
-      target === TARGET_ANYWHERE &&
-      flight.wantedTarget[last] === TARGET_ANYWHERE &&
-      this.#wanted.lengthBytes[last]! + strideBytes <= this.#parts.planner.readBytesMax;
-    if (joins) {
-      this.#wanted.lengthBytes[last]! += strideBytes;
-      flight.wantedRecords[last]!++;
-      return;
-    }
-    const index = this.#wanted.push(offsetBytes, strideBytes, target);
-    flight.wantedPosition[index] = position;
-    flight.wantedRecords[index] = 1;
-    flight.wantedTarget[index] = target;
-  }
-
-  /** Collects a chunk and plans its reads. What these take of the staging is known only then: too large a chunk gives its last misses back. */
+  /** Collects a chunk and plans its reads; too large a chunk gives its last misses back. Returns the position behind it. */
   #planChunk(load: LayerLoad, flight: Flight): number {
-    const { flightBytes, planner, reader } = this.#parts;
-    const fileBytes = reader.files[NEURON_FILE_INDEX]!.sizeBytes;
-    let end = this.#collect(load, flight);
-    planner.plan(this.#wanted, fileBytes, flight.plan);
-    while (flight.plan.stagingBytes > flightBytes && this.#wanted.count > 1) {
-      const kept = Math.max(
-        1,
-        Math.floor((this.#wanted.count * flightBytes) / (1.1 * flight.plan.stagingBytes)),
-      );
-      end = load.nextPosition + flight.wantedPosition[kept]!;
-      for (let extent = kept; extent < this.#wanted.count; extent++)
-        load.nextMiss -= flight.wantedRecords[extent]!;
-      this.#wanted.count = kept;
-      planner.plan(this.#wanted, fileBytes, flight.plan);
-    }
-    return end;
+    const end = this.#collect(load, flight);
+    const droppedCount = this.#reads.plan(flight);
+    if (droppedCount === 0) return end;
+    load.nextMiss -= droppedCount;
+    return load.nextPosition + flight.wantedPosition[this.#reads.extentCount]!;
   }
 
   #submitChunk(load: LayerLoad): void {
@@ -235,7 +191,7 @@ export class RecordStream {
     let hitCount = 0;
     let miss = flight.count - missCount;
     for (let position = 0; position < flight.count; position++) {
-      if (extent < this.#wanted.count && flight.wantedPosition[extent]! <= position) {
+      if (extent < this.#reads.extentCount && flight.wantedPosition[extent]! <= position) {
         flight.order[miss++] = position;
         if (position + 1 === flight.wantedPosition[extent]! + flight.wantedRecords[extent]!) extent++;
         continue;
@@ -247,47 +203,10 @@ export class RecordStream {
     }
     flight.hitCount = hitCount;
     load.nextPosition = end;
-    if (this.#wanted.count > 0) {
-      this.#submitPlan(flight);
+    if (missCount > 0) {
+      flight.pending = this.#reads.submit(flight, "demand");
       this.recordsRead += missCount;
     }
     this.#queue.push(flight);
-  }
-
-  #submitPlan(flight: Flight): void {
-    const { plan, staging } = flight;
-    assert(plan.stagingBytes <= this.#parts.flightBytes, "a chunk's reads fit the staging of its flight");
-    this.#batch.clear();
-    for (let read = 0; read < plan.readCount; read++) {
-      const direct = plan.readTargetOffsetBytes[read]!;
-      const offsetBytes =
-        direct === TARGET_ANYWHERE ? staging.offsetBytes + plan.stagingOffsetBytes[read]! : direct;
-      this.#batch.push(NEURON_FILE_INDEX, plan.readOffsetBytes[read]!, plan.readLengthBytes[read]!, {
-        arenaId: staging.arenaId,
-        offsetBytes,
-      });
-    }
-    flight.pending = this.#parts.reader.submit(this.#batch);
-  }
-
-  /** After landing: records with a slot are copied there unless they were read in place; the others stay in the staging. */
-  #place(flight: Flight): void {
-    const { plan } = flight;
-    const { strideBytes } = this.#parts.bundle.manifest.record;
-    for (let read = 0; read < plan.readCount; read++) {
-      const direct = plan.readTargetOffsetBytes[read] !== TARGET_ANYWHERE;
-      const stagedAt = flight.staging.offsetBytes + plan.stagingOffsetBytes[read]!;
-      for (let piece = plan.pieceStart[read]!; piece < plan.pieceStart[read + 1]!; piece++) {
-        const wanted = plan.pieceWanted[piece]!;
-        const slotAt = flight.wantedTarget[wanted]!;
-        const landedAt = stagedAt + plan.pieceOffsetBytes[piece]!;
-        if (slotAt !== TARGET_ANYWHERE && !direct)
-          this.#bytes.copyWithin(slotAt, landedAt, landedAt + strideBytes);
-        const at = (slotAt === TARGET_ANYWHERE ? landedAt : slotAt) / ADDRESS_UNIT_BYTES;
-        const first = flight.wantedPosition[wanted]!;
-        for (let record = 0; record < flight.wantedRecords[wanted]!; record++)
-          flight.addresses[first + record] = at + record * (strideBytes / ADDRESS_UNIT_BYTES);
-      }
-    }
   }
 }

@@ -21,6 +21,8 @@ interface Block {
   readonly address: Uint32Array;
   readonly resident: boolean;
   verified: boolean;
+  /** Buffer that a streamed block in use is in, or -1. */
+  bufferIndex: number;
 }
 
 interface Flight {
@@ -48,12 +50,12 @@ export class Residency {
   readonly #verifier: TensorVerifier;
   readonly #blocks = new Map<string, Block>();
   readonly #buffers: MemoryHandle[] = [];
+  /** Indices of buffers that hold nothing: blocks are not given up in the order in which they came. */
+  #freeBuffers: number[] = [];
   readonly #batch: ReadBatch;
   readonly #streamed: Block[] = [];
   #flights: Flight[] = [];
   #nextStreamed = 0;
-  #nextBuffer = 0;
-  #inUse = 0;
   /** Milliseconds spent waiting for blocks. */
   waitMs = 0;
 
@@ -68,6 +70,7 @@ export class Residency {
     this.#batch = new ReadBatch(pieceCount(Math.max(largestBlockBytes, bufferBytes)) + 1);
     for (let index = 0; index < bufferCount; index++)
       this.#buffers.push(kernels.memory.allocate(bufferBytes, BLOCK_ALIGNMENT_BYTES));
+    this.#freeBuffers = [...this.#buffers.keys()];
   }
 
   /** Registers a block under a name; a resident one is loaded now. */
@@ -79,6 +82,7 @@ export class Residency {
       address: this.#kernels.memory.words(addressWord, 1),
       resident,
       verified: false,
+      bufferIndex: -1,
     };
     this.#blocks.set(name, block);
     if (!resident) {
@@ -117,18 +121,13 @@ export class Residency {
 
   /** Starts reading the next streamed blocks as far as buffers are free. Never blocks. */
   pump(): void {
-    while (this.#streamed.length > 0 && this.#flights.length + this.#inUse < this.#buffers.length) {
-      const block = this.#streamed[this.#nextStreamed] as Block;
-      const bufferIndex = this.#nextBuffer;
-      const pending = submitExtent(
-        this.#reader,
-        this.#batch,
-        block.extent,
-        this.#buffers[bufferIndex] as MemoryHandle,
-      );
+    while (this.#streamed.length > 0 && this.#freeBuffers.length > 0) {
+      const block = this.#streamed[this.#nextStreamed]!;
+      const bufferIndex = this.#freeBuffers.shift()!;
+      const target = this.#buffers[bufferIndex]!;
+      const pending = submitExtent(this.#reader, this.#batch, block.extent, target);
       this.#flights.push({ block, bufferIndex, pending });
       this.#nextStreamed = (this.#nextStreamed + 1) % this.#streamed.length;
-      this.#nextBuffer = (this.#nextBuffer + 1) % this.#buffers.length;
     }
   }
 
@@ -143,15 +142,16 @@ export class Residency {
     const start = performance.now();
     flight.pending.waitAll();
     this.waitMs += performance.now() - start;
-    this.#inUse++;
-    await this.#settle(block, this.#buffers[flight.bufferIndex] as MemoryHandle);
+    block.bufferIndex = flight.bufferIndex;
+    await this.#settle(block, this.#buffers[flight.bufferIndex]!);
   }
 
   /** The named block will not be used again for this token: its buffer is free. */
   done(name: string): void {
     const block = this.#blocks.get(name);
-    if (!block || block.resident) return;
-    this.#inUse--;
+    if (!block || block.resident || block.bufferIndex < 0) return;
+    this.#freeBuffers.push(block.bufferIndex);
+    block.bufferIndex = -1;
     this.pump();
   }
 
@@ -159,7 +159,8 @@ export class Residency {
   reset(): void {
     for (const flight of this.#flights) abandon(flight.pending);
     this.#flights = [];
-    this.#inUse = 0;
+    for (const block of this.#streamed) block.bufferIndex = -1;
+    this.#freeBuffers = [...this.#buffers.keys()];
     this.#nextStreamed = 0;
   }
 

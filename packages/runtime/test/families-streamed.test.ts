@@ -38,3 +38,30 @@ for (const family of ["gemma2", "gemma3", "olmo2", "opt", "opt-post-norm", "falc
     });
   });
 }
+
+/** Plain FFNs with biases keep a layer's attention block in use while the streamed predictor's comes and goes. */
+for (const family of ["opt", "opt-post-norm", "llama-relu"]) {
+  const path = fixture(`families/${family}`);
+  describe.skipIf(path === null)(`${family} in the least memory, active neurons only`, () => {
+    const folder = temporaryFolder();
+    afterAll(folder.dispose);
+    it("gives the tokens of a run with all of the memory", async () => {
+      const bundle = await bundleInto(path!, folder.path, "f32");
+      const { prompt } = readJson<Expected>(join(path!, "expected.json"));
+      const mix = { sparsity: "oracle" };
+      const memoryBytes = leastBytes(partsOf(bundle, mix));
+      const runs = [];
+      for (const budget of [Number.POSITIVE_INFINITY, memoryBytes]) {
+        const options = { memoryBytes: budget, contextLength: CONTEXT };
+        const engine = await engineOf(bundle, { ...mix, options });
+        try {
+          runs.push({ tokens: await greedy(engine, prompt, 128), mode: engine.mode["predictor resident"] });
+        } finally {
+          await engine.close();
+        }
+      }
+      expect(runs.map((run) => run.mode)).toEqual(["3/3 layers", "0/3 layers"]);
+      expect(runs[1]!.tokens).toEqual(runs[0]!.tokens);
+    });
+  });
+}

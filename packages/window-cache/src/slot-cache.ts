@@ -63,8 +63,8 @@ export abstract class SlotCache implements NeuronCache {
     }
     checkIds(layer, ids, count);
     lease.count = count;
-    if (admit === "window") this.#admit(layer, lease, ids, steps);
-    this.#place(layer, lease, ids, admit === "window", steps);
+    if (admit !== "none") this.#admit(layer, lease, ids, admit, steps);
+    this.#place(layer, lease, ids, admit, steps);
     lease.open = true;
     this.#openCount++;
     return lease;
@@ -106,8 +106,14 @@ export abstract class SlotCache implements NeuronCache {
     );
   }
 
-  /** Marks hits as used now, so that none of them is given up, and makes room for the misses. */
-  #admit(layer: LayerState, lease: Lease, ids: Uint32Array, steps: Uint8Array | undefined): void {
+  /** Leases hits, so that none of them is given up, marks named ones as used now, and makes room for the misses. */
+  #admit(
+    layer: LayerState,
+    lease: Lease,
+    ids: Uint32Array,
+    admit: AdmitMode,
+    steps: Uint8Array | undefined,
+  ): void {
     const { slotByUnit, lastUsedToken, leased, pinnedCount } = layer;
     let neededCount = 0;
     let enteringCount = 0;
@@ -118,12 +124,14 @@ export abstract class SlotCache implements NeuronCache {
       if (slot !== NO_SLOT) leased[slot] = 1;
       if (step === STEP_OUTSIDE) continue;
       if (steps !== undefined) this.#entering[enteringCount++] = id;
-      if (slot !== NO_SLOT) lastUsedToken[slot] = this.token + step;
-      else if (id >= pinnedCount) neededCount++;
+      if (slot === NO_SLOT) neededCount += id >= pinnedCount ? 1 : 0;
+      else if (admit === "window") lastUsedToken[slot] = this.token + step;
     }
     try {
-      if (steps === undefined) this.observe(layer, ids, lease.count);
-      else this.observe(layer, this.#entering, enteringCount);
+      if (admit === "window") {
+        if (steps === undefined) this.observe(layer, ids, lease.count);
+        else this.observe(layer, this.#entering, enteringCount);
+      }
       this.makeRoom(layer, neededCount);
     } catch (error) {
       leased.fill(0); // the lease never came to be
@@ -131,33 +139,36 @@ export abstract class SlotCache implements NeuronCache {
     }
   }
 
-  /** Fills the lease. With `admit`, misses take free slots in ascending order of id, hottest first. */
+  /** Fills the lease. Unless `admit` is "none", misses take free slots in ascending order of id, hottest first. */
   #place(
     layer: LayerState,
     lease: Lease,
     ids: Uint32Array,
-    admit: boolean,
+    admit: AdmitMode,
     steps: Uint8Array | undefined,
   ): void {
     const { slotByUnit, leased, pinnedCount } = layer;
     const { slots, missPositions, count } = lease;
     let missCount = 0;
     let overflowCount = 0;
+    const usedToken = admit === "guess" ? this.token - this.windowTokens : this.token;
     for (let position = 0; position < count; position++) {
       const id = ids[position]!;
       let slot = slotByUnit[id]!;
       if (slot === NO_SLOT) {
         missPositions[missCount++] = position;
         const step = steps === undefined ? 0 : steps[position]!;
-        if (admit && step !== STEP_OUTSIDE && (id < pinnedCount || layer.freeForAnyCount > 0)) {
+        const mayStay = admit !== "none" && step !== STEP_OUTSIDE;
+        if (mayStay && (id < pinnedCount || layer.freeForAnyCount > 0)) {
           slot = this.takeSlot(layer);
-          layer.put(id, slot, this.token + step);
+          layer.put(id, slot, usedToken + step);
         } else overflowCount++;
       }
       if (slot !== NO_SLOT) leased[slot] = 1;
       slots[position] = slot;
     }
     lease.missCount = missCount;
+    if (admit === "guess") return;
     this.#hitCount += count - missCount;
     this.#missCount += missCount;
     this.#overflowCount += overflowCount;

@@ -95,6 +95,7 @@ async function measureIfWanted(
   }
   const engineFlags: EngineFlags = {
     sparsity: "dense",
+    lookAhead: "off",
     kernels: "auto",
     reader: "auto",
     cache: "auto",

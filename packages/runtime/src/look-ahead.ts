@@ -1,0 +1,199 @@
+import {
+  type BundleIndex,
+  type MemoryHandle,
+  type NeuronCache,
+  type NeuronLease,
+  NO_SLOT,
+} from "@flashlm/contracts";
+import type { Flight } from "./flight.js";
+import type { FlightReads } from "./flight-reads.js";
+import { abandon } from "./read-into.js";
+import type { RecordVerifier } from "./record-verifier.js";
+
+/** A layer's guesses stop when less than this share of the bytes read for them is used: then a busy device loses more time than waiting takes. */
+const USED_SHARE_MIN = 0.5;
+/** How much one guess counts in a layer's used share. */
+const SHARE_WEIGHT = 0.125;
+/** Guesses of a layer before it is judged. */
+const TRIAL_COUNT = 8;
+/** Tokens that a layer goes without, the first time it is stopped and at most; doubled each time. */
+const PAUSE_TOKENS_MIN = 16;
+const PAUSE_TOKENS_MAX = 1024;
+
+/** What early reads are made with. */
+export interface LookAheadParts {
+  readonly bundle: BundleIndex;
+  readonly cache: NeuronCache;
+  readonly reads: FlightReads;
+  readonly verifier: RecordVerifier;
+  /** For early reads alone. */
+  readonly flight: Flight;
+  /** Memory of slot 0 of each layer. */
+  readonly slotBase: readonly MemoryHandle[];
+}
+
+/** What became of early reads over the whole run. */
+export interface LookAheadStats {
+  readonly recordCount: number;
+  readonly usedCount: number;
+  /** Times that a layer was stopped because too much was read in vain. */
+  readonly stopCount: number;
+}
+
+interface LayerRecord {
+  usedShare: number;
+  guessCount: number;
+  pauseTokens: number;
+  pausedUntil: number;
+}
+
+/**
+ * Reads records of the next layer before its input is known (a guess that the look-ahead head makes), straight into slots that the
+ * cache lends. A guess decides what is read early, never what is computed. One layer at a time.
+ */
+export class LookAhead {
+  readonly #parts: LookAheadParts;
+  readonly #layers: readonly LayerRecord[];
+  /** 1 for neurons of the layer under way that are read early. */
+  readonly #isEarly: Uint8Array;
+  #lease: NeuronLease | null = null;
+  #token = 0;
+  #recordCount = 0;
+  #usedCount = 0;
+  #stopCount = 0;
+  /** Milliseconds spent waiting for early reads, and on leases, plans and copies. */
+  waitMs = 0;
+  manageMs = 0;
+
+  constructor(parts: LookAheadParts) {
+    this.#parts = parts;
+    const { manifest } = parts.bundle;
+    this.#isEarly = new Uint8Array(manifest.model.ffn.neuronCount);
+    this.#layers = manifest.layers.map(() => ({
+      usedShare: 1,
+      guessCount: 0,
+      pauseTokens: PAUSE_TOKENS_MIN,
+      pausedUntil: 0,
+    }));
+  }
+
+  /** Whether guesses for a layer are welcome: it has slots, and its guesses have not been stopped. */
+  wants(layerIndex: number): boolean {
+    const layer = this.#layers[layerIndex];
+    return (
+      layer !== undefined &&
+      this.#lease === null &&
+      this.#parts.cache.slotCount(layerIndex) > 0 &&
+      this.#token >= layer.pausedUntil
+    );
+  }
+
+  /** Starts reading the guessed neurons of a layer that have no slot yet. `ids` ascending, borrowed for the call. Never blocks. */
+  guess(layerIndex: number, ids: Uint32Array, count: number): void {
+    const start = performance.now();
+    const { flight, reads } = this.#parts;
+    flight.layerIndex = layerIndex;
+    flight.hitCount = 0;
+    // Reads that are not straight into slots need staging: as many of the first neurons as fit are read.
+    for (let take = count; take > 0; ) {
+      const lease = this.#lend(layerIndex, ids, take);
+      const droppedCount = flight.count > 0 ? reads.plan(flight) : 0;
+      if (flight.count > 0 && droppedCount === 0) {
+        for (let record = 0; record < flight.count; record++) this.#isEarly[flight.ids[record]!] = 1;
+        this.#lease = lease;
+        flight.pending = reads.submit(flight, "speculative");
+        break;
+      }
+      const firstDropped = flight.ids[flight.count - droppedCount]!;
+      lease.release({ loaded: false });
+      if (droppedCount === 0) break;
+      take = ids.subarray(0, take).indexOf(firstDropped);
+    }
+    this.manageMs += performance.now() - start;
+  }
+
+  /** Leases the guess, and lists the misses that got slots as wanted by the flight. */
+  #lend(layerIndex: number, ids: Uint32Array, count: number): NeuronLease {
+    const { bundle, cache, flight, reads, slotBase } = this.#parts;
+    const { strideBytes } = bundle.manifest.record;
+    const { offsetBytes } = bundle.manifest.layers[layerIndex]!;
+    const base = slotBase[layerIndex]!.offsetBytes;
+    const lease = cache.acquire(layerIndex, ids, count, "guess");
+    reads.clear();
+    flight.count = 0;
+    for (let miss = 0; miss < lease.missCount; miss++) {
+      const position = lease.missPositions[miss]!;
+      const slot = lease.slots[position]!;
+      if (slot === NO_SLOT) continue;
+      const id = ids[position]!;
+      const record = flight.count++;
+      flight.ids[record] = id;
+      flight.order[record] = record;
+      reads.want(flight, record, offsetBytes + id * strideBytes, base + slot * strideBytes, false);
+    }
+    return lease;
+  }
+
+  /**
+   * Before a layer's real neurons (`ids`) are asked for: waits for its early reads, so that they are hits, and counts which were right.
+   * @throws FLASH_*, BUNDLE_CHECKSUM.
+   */
+  async land(layerIndex: number, ids: Uint32Array, count: number): Promise<void> {
+    const { flight, reads, verifier } = this.#parts;
+    if (!this.#lease || !flight.pending || flight.layerIndex !== layerIndex) return;
+    const start = performance.now();
+    flight.pending.waitAll();
+    flight.pending = null;
+    const landed = performance.now();
+    this.waitMs += landed - start;
+    reads.place(flight);
+    this.#judge(layerIndex, ids, count);
+    this.manageMs += performance.now() - landed;
+    await verifier.check(flight);
+    this.#lease.release();
+    this.#lease = null;
+  }
+
+  /** The next token begins. */
+  advanceToken(): void {
+    this.#token++;
+  }
+
+  /** Gives up what is under way, after an abort or an error. */
+  reset(): void {
+    const { flight } = this.#parts;
+    if (flight.pending) abandon(flight.pending);
+    flight.pending = null;
+    this.#lease?.release({ loaded: false });
+    this.#lease = null;
+    this.#isEarly.fill(0);
+  }
+
+  stats(): LookAheadStats {
+    return {
+      recordCount: this.#recordCount,
+      usedCount: this.#usedCount,
+      stopCount: this.#stopCount,
+    };
+  }
+
+  /** Counts the early records that are used, and stops a layer whose guesses are mostly wrong. */
+  #judge(layerIndex: number, ids: Uint32Array, count: number): void {
+    const isEarly = this.#isEarly;
+    let usedCount = 0;
+    for (let position = 0; position < count; position++) usedCount += isEarly[ids[position]!]!;
+    const { flight } = this.#parts;
+    for (let record = 0; record < flight.count; record++) isEarly[flight.ids[record]!] = 0;
+    this.#recordCount += flight.count;
+    this.#usedCount += usedCount;
+    const layer = this.#layers[layerIndex]!;
+    layer.guessCount++;
+    layer.usedShare += SHARE_WEIGHT * (usedCount / flight.count - layer.usedShare);
+    if (layer.guessCount < TRIAL_COUNT || layer.usedShare >= USED_SHARE_MIN) return;
+    this.#stopCount++;
+    layer.pausedUntil = this.#token + layer.pauseTokens;
+    layer.pauseTokens = Math.min(PAUSE_TOKENS_MAX, 2 * layer.pauseTokens);
+    layer.guessCount = 0;
+    layer.usedShare = 1;
+  }
+}
