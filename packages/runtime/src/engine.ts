@@ -90,7 +90,7 @@ export interface EngineOptions {
   readonly draftTokens?: number;
   /** Receives the counters of every decoded token. */
   readonly metrics?: MetricsSink;
-  /** Asked between layers; true stops the work with ENGINE_ABORTED. */
+  /** Asked between layers and between chunks of records; true stops the work with ENGINE_ABORTED. */
   readonly shouldStop?: () => boolean;
   /** Observes FFN activations (calibration). */
   readonly onActivations?: (flight: Flight, tokenCount: number, activation: Float32Array) => void;

@@ -22,7 +22,7 @@ export interface ForwardParts {
   /** Per layer, what joins the FFN's result to the residual stream; null where it has been added to that directly. */
   readonly joinPrograms: readonly (KernelProgram | null)[];
   readonly advanceToken: () => void;
-  /** Throws when the caller wants the work to stop; called once per layer. */
+  /** Throws when the caller wants the work to stop; called for every layer and every chunk of its records. */
   readonly checkAbort: () => void;
   /** Observes the FFN activations of a layer's chunk (calibration); absent in normal runs. */
   readonly onActivations?: (flight: Flight, tokenCount: number) => void;
@@ -94,6 +94,7 @@ export class ForwardPass {
       this.keptNeurons += tokenCount * this.#allIds.length;
     }
     for (let last = false; !last; ) {
+      this.#parts.checkAbort();
       if (dense) this.#readAhead(layerIndex);
       const flight = records.next();
       if (!flight) break;
