@@ -245,6 +245,10 @@ export const AREAS = [
         "Install parts of the same release.",
       ],
       ENGINE_ABORTED: ["The abort signal of a generation fired.", "Expected when you abort."],
+      ENGINE_DRAFT: [
+        "The draft model cannot propose tokens for this model: their vocabularies differ.",
+        "Use a draft of the same family with the same tokenizer, or leave `--draft` out.",
+      ],
     },
   },
 ];

@@ -16,6 +16,8 @@ export interface EngineSetup {
   readonly contextNeeded: number;
   readonly threadCount: number;
   readonly stop: SharedArrayBuffer;
+  /** The smaller model that guesses tokens, and how many at once. */
+  readonly draft?: { readonly setup: EngineSetup; readonly tokens: number };
 }
 
 /** The predictor of `--sparsity`, with look-ahead where that is asked for or comes for nothing. */
@@ -68,6 +70,7 @@ export function engineOptions(setup: EngineSetup): EngineOptions {
     verify: flags.verify,
     precision: flags.dots,
     pinnedShare: parseCache(flags.cache).pinnedShare,
+    ...(setup.draft ? { draftTokens: setup.draft.tokens } : {}),
     ...(flags.kvCache === "auto" ? {} : { cacheDtype: flags.kvCache }),
     ...(flags.promptChunk ? { promptChunkTokens: flags.promptChunk } : {}),
     ...(flags.cacheWindow ? { windowTokens: flags.cacheWindow } : {}),

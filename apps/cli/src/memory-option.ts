@@ -30,7 +30,7 @@ const RESERVE_BYTES = 512 * 1024 ** 2;
  *
  * @throws ENGINE_OPTION when it is none of these.
  */
-export function parseMemory(text: string | undefined): MemoryOption {
+export function parseMemory(text: string | undefined, flag = "--memory"): MemoryOption {
   if (text === undefined) return automaticMemory();
   const trimmed = text.trim().toLowerCase();
   if (trimmed === "max") return { kind: "max" };
@@ -43,7 +43,7 @@ export function parseMemory(text: string | undefined): MemoryOption {
     return { kind: "bytes", bytes: Math.floor(amount * factor), automatic: false };
   throw new FlashlmError(
     "ENGINE_OPTION",
-    `Expected --memory to be like 60%, 2GiB, 1500MB or max but received "${text}".`,
+    `Expected ${flag} to be like 60%, 2GiB, 1500MB or max but received "${text}".`,
     { memory: text },
   );
 }

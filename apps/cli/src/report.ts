@@ -11,6 +11,18 @@ export function modeLine(mode: Readonly<Record<string, string>>): string {
     .join(" | ")}`;
 }
 
+/** Figures of speculative decoding. */
+export interface SpeculationFigures {
+  readonly proposedTokens: number;
+  readonly acceptedTokens: number;
+  readonly acceptanceRate: number;
+  /** Tokens that one pass of the target gives. */
+  readonly tokensPerPass: number;
+  readonly draftMsPerToken: number;
+  /** Part of `readBytesPerToken` that the draft reads. */
+  readonly draftReadBytesPerToken: number;
+}
+
 /** Figures of a run, for `--json` and for the printed report. Times in ms per decoded token. */
 export interface RunReport {
   readonly promptTokens: number;
@@ -38,6 +50,8 @@ export interface RunReport {
   readonly peakResidentBytes: number | null;
   readonly overheadBytes: number;
   readonly memory: GeneratorReport["memory"];
+  /** What a draft model brought; null without one. */
+  readonly speculation: SpeculationFigures | null;
   /** What the cost model expected of a decoded token; null where the device or the kernels have not been measured. */
   readonly forecast: TokenForecast | null;
   /** Forecast over measured time of a decoded token. */
@@ -45,6 +59,19 @@ export interface RunReport {
 }
 
 const ratio = (part: number, whole: number): number => (whole > 0 ? part / whole : 0);
+
+function speculationOf({ speculation, decodeTokens }: GeneratorReport): SpeculationFigures | null {
+  if (!speculation) return null;
+  const { acceptedTokens, draftMs, draftReadBytes, passCount, proposedTokens } = speculation;
+  return {
+    proposedTokens,
+    acceptedTokens,
+    acceptanceRate: ratio(acceptedTokens, proposedTokens),
+    tokensPerPass: ratio(decodeTokens, passCount),
+    draftMsPerToken: ratio(draftMs, decodeTokens),
+    draftReadBytesPerToken: ratio(draftReadBytes, decodeTokens),
+  };
+}
 
 /** Field of a /proc file, or null where there is none. */
 function procField(path: string, field: string): number | null {
@@ -100,6 +127,7 @@ export function makeReport(
     peakResidentBytes: peakKilobytes === null ? null : peakKilobytes * 1024,
     overheadBytes: session.overheadBytes,
     memory: raw.memory,
+    speculation: speculationOf(raw),
     forecast,
     forecastRatio:
       forecast && raw.decodeTokens > 0 ? forecast.tokenMs / (raw.decodeMs / raw.decodeTokens) : null,
@@ -121,6 +149,7 @@ export function describeReport(report: RunReport): string[] {
           `forecast: ${ms(report.forecast.tokenMs)} = I/O wait ${ms(report.forecast.ioWaitMs)} + cache ${ms(report.forecast.cacheMs)} + compute ${ms(report.forecast.computeMs)}; ${(100 * (report.forecastRatio ?? 0)).toFixed(0)}% of what was measured`,
         ]
       : ["forecast: none (flashlm device and flashlm plan measure what it needs)"]),
+    ...(report.speculation ? [describeSpeculation(report.speculation)] : []),
     `flash: ${formatBytes(report.readBytesPerToken)} per token, ${formatBytes(report.readBytes)} in all${measured}; hit rate ${(100 * report.hitRate).toFixed(0)}%, kept ${(100 * report.keptShare).toFixed(0)}% of neurons`,
     ...(report.lookAhead
       ? [
@@ -129,4 +158,9 @@ export function describeReport(report: RunReport): string[] {
       : []),
     `memory: planned ${formatBytes(report.plannedBytes)}${peak}`,
   ];
+}
+
+function describeSpeculation(figures: SpeculationFigures): string {
+  const { acceptanceRate, draftMsPerToken, draftReadBytesPerToken, proposedTokens, tokensPerPass } = figures;
+  return `draft: ${(100 * acceptanceRate).toFixed(0)}% of ${proposedTokens} tokens accepted, ${tokensPerPass.toFixed(2)} tokens per pass of the model; the draft took ${draftMsPerToken.toFixed(1)} ms and read ${formatBytes(draftReadBytesPerToken)} per token`;
 }

@@ -9,6 +9,7 @@ import {
   planEngine,
   type TextTokenizer,
 } from "@flashlm/runtime";
+import type { OpenDraft } from "./draft.js";
 import { composeParts, type EngineSetup, engineOptions } from "./engine-parts.js";
 import { formatBytes, parseMemory } from "./memory-option.js";
 import { resolveBundle } from "./model-path.js";
@@ -28,6 +29,8 @@ export interface OpenModel {
 export interface Session {
   readonly generator: TokenGenerator;
   readonly plan: MemoryPlan;
+  /** Of the draft model, where there is one. */
+  readonly draftPlan: MemoryPlan | null;
   /** The process's own memory: Node, code, tokenizer, threads. */
   readonly overheadBytes: number;
   readonly limitBytes: number;
@@ -88,23 +91,54 @@ export function setUpEngine(
   return { setup, overheadBytes };
 }
 
-/** Plans the memory, starts the engine's thread and waits until its weights are loaded. */
+/** The draft's context is as long as the text will be: a longer one would be memory for nothing. */
+function setUpDraft(
+  { model, flags, memoryBytes }: OpenDraft,
+  target: EngineSetup,
+  asked = Infinity,
+): EngineSetup {
+  const { contextLengthMax } = model.bundle.manifest.model;
+  const context = Math.max(1, Math.min(asked, target.contextNeeded, contextLengthMax));
+  return { ...target, flags: { ...flags, context }, bundlePath: model.bundlePath, memoryBytes };
+}
+
+/**
+ * Plans the memory, starts the engine's thread and waits until its weights are loaded. A limit for the whole process includes the draft
+ * model's memory, a share of the weights does not.
+ */
 export async function startSession(
   model: OpenModel,
   flags: EngineFlags,
   contextNeeded: number,
+  draft: OpenDraft | null = null,
 ): Promise<Session> {
-  const { setup, overheadBytes } = setUpEngine(model, flags, contextNeeded);
+  const { setup: alone, overheadBytes } = setUpEngine(model, flags, contextNeeded);
+  const draftSetup = draft && setUpDraft(draft, alone, flags.context);
+  const draftPlan =
+    draft && draftSetup
+      ? planEngine(composeParts(draft.model.bundle, draftSetup.flags), engineOptions(draftSetup))
+      : null;
+  const isShared = parseMemory(flags.memory).kind === "bytes";
+  const setup: EngineSetup = {
+    ...alone,
+    memoryBytes: alone.memoryBytes - (isShared ? (draftPlan?.totalBytes ?? 0) : 0),
+    ...(draft && draftSetup ? { draft: { setup: draftSetup, tokens: draft.draftTokens } } : {}),
+  };
   const plan = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
   const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { workerData: setup });
   const generator = await connectGenerator(worker, setup.stop);
-  return { generator, plan, overheadBytes, limitBytes: plan.totalBytes + overheadBytes };
+  const limitBytes = plan.totalBytes + (draftPlan?.totalBytes ?? 0) + overheadBytes;
+  return { generator, plan, draftPlan, overheadBytes, limitBytes };
 }
 
 /** The plan as lines for people. */
-export function describePlan(session: Pick<Session, "plan" | "overheadBytes" | "limitBytes">): string[] {
+export function describePlan(
+  session: Pick<Session, "plan" | "overheadBytes" | "limitBytes"> & Partial<Pick<Session, "draftPlan">>,
+): string[] {
+  const draftRows = session.draftPlan?.rows ?? [];
   const rows = [
     ...session.plan.rows,
+    ...draftRows.map(({ owner, plannedBytes }) => ({ owner: `draft: ${owner}`, plannedBytes })),
     { owner: "process (Node, code, tokenizer, threads)", plannedBytes: session.overheadBytes },
   ];
   const width = Math.max(...rows.map((row) => row.owner.length));

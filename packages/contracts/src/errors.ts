@@ -57,6 +57,7 @@ export const ERROR_CODES = [
   "ENGINE_OPTION",
   "ENGINE_CONTRACT",
   "ENGINE_ABORTED",
+  "ENGINE_DRAFT",
 ] as const;
 
 /** One of {@link ERROR_CODES}. */

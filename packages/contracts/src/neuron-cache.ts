@@ -37,6 +37,9 @@ export interface CacheStats {
  */
 export type AdmitMode = "window" | "none" | "guess";
 
+/** Step of a unit that is used but does not enter the window: a miss takes no slot, a hit does not grow younger. */
+export const STEP_OUTSIDE = 255;
+
 /**
  * Which units (neurons or experts) of each layer are in which slot. Knows indices only, never bytes: slot s of layer l
  * is where the runtime says. At most one open lease per layer; leased slots are neither moved nor evicted.
@@ -50,9 +53,19 @@ export interface NeuronCache {
   /**
    * Splits ascending unique ids into hits and misses and leases their slots. Compact caches may move records (through the
    * `moveRecord` they were made with) before they return, never later.
+   *
+   * @param steps - `[count]`, borrowed; for several tokens at once with admit "window": which of them was the last to name the unit (0 is the
+   * current token, 1 the one after it, ...) or {@link STEP_OUTSIDE}. Absent: all belong to the current token. The window then moves on by
+   * as many tokens as it took in.
    * @throws CACHE_DUPLICATE_ID (not strictly ascending), CACHE_RANGE, CACHE_LEASED (the layer has an open lease), CACHE_CLOSED.
    */
-  acquire(layerIndex: LayerIndex, ids: Uint32Array, count: number, admit: AdmitMode): NeuronLease;
+  acquire(
+    layerIndex: LayerIndex,
+    ids: Uint32Array,
+    count: number,
+    admit: AdmitMode,
+    steps?: Uint8Array,
+  ): NeuronLease;
   /** The window moves on by one token. Called once per decoded token, with no lease open. */
   advanceToken(): void;
   /** Counters since the cache was made. */

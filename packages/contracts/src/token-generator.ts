@@ -31,6 +31,18 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What speculation with a draft model did; sums since the generator was made. */
+export interface SpeculationReport {
+  /** Passes of the target model after the prompt. Decoded tokens over passes is what speculation gains. */
+  readonly passCount: number;
+  readonly proposedTokens: number;
+  readonly acceptedTokens: number;
+  /** Part of decodeMs that the draft took. */
+  readonly draftMs: number;
+  /** Part of decodeReadBytes that the draft read. */
+  readonly draftReadBytes: number;
+}
+
 /** Sums since the generator was made; times in milliseconds of the engine thread. */
 export interface GeneratorReport {
   readonly promptTokens: number;
@@ -59,6 +71,8 @@ export interface GeneratorReport {
     readonly stopCount: number;
   };
   readonly memory: readonly { readonly owner: string; readonly plannedBytes: number }[];
+  /** Only with a draft model. Records, hits and kept neurons are the target's then; times, bytes and memory are those of both. */
+  readonly speculation?: SpeculationReport;
 }
 
 /** Generates tokens; one generation at a time (ENGINE_BUSY). */

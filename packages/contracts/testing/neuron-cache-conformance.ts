@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { AdmitMode, CacheOptions, CachePart, NeuronCache, NeuronLease } from "../src/index.js";
-import { FlashlmError, NO_SLOT } from "../src/index.js";
+import { FlashlmError, NO_SLOT, STEP_OUTSIDE } from "../src/index.js";
 import { createPrng } from "./prng.js";
 
 /** What {@link neuronCacheConformance} tests. */
@@ -32,10 +32,16 @@ class CacheWithMemory {
   }
 
   /** Acquires and checks what must hold of every lease. */
-  acquire(layerIndex: number, ids: readonly number[], admit: AdmitMode = "window"): NeuronLease {
+  acquire(
+    layerIndex: number,
+    ids: readonly number[],
+    admit: AdmitMode = "window",
+    steps?: readonly number[],
+  ): NeuronLease {
     const before = new Set(this.cache.residentIds(layerIndex));
     this.insideAcquire = true;
-    const lease = this.cache.acquire(layerIndex, Uint32Array.from(ids), ids.length, admit);
+    const someSteps = steps ? [Uint8Array.from(steps)] : [];
+    const lease = this.cache.acquire(layerIndex, Uint32Array.from(ids), ids.length, admit, ...someSteps);
     this.insideAcquire = false;
     expect([lease.layerIndex, lease.count]).toEqual([layerIndex, ids.length]);
     const missPositions = Array.from(lease.missPositions.subarray(0, lease.missCount));
@@ -64,8 +70,13 @@ class CacheWithMemory {
   }
 
   /** One token of one layer: acquire, read, release. Returns the number of misses. */
-  use(layerIndex: number, ids: readonly number[], admit: AdmitMode = "window"): number {
-    const lease = this.acquire(layerIndex, ids, admit);
+  use(
+    layerIndex: number,
+    ids: readonly number[],
+    admit: AdmitMode = "window",
+    steps?: readonly number[],
+  ): number {
+    const lease = this.acquire(layerIndex, ids, admit, steps);
     const missCount = lease.missCount;
     this.fill(lease, ids);
     lease.release();
@@ -255,6 +266,28 @@ function residencyTests(part: CachePart): void {
   });
 }
 
+/** Several tokens at once, of which the last ones stay outside the window. */
+function stepTests(part: CachePart): void {
+  it("gives no slot to units that only tokens outside the window name", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 6)], 4);
+    expect(subject.use(0, [1, 2, 3, 4], "window", [0, STEP_OUTSIDE, 1, STEP_OUTSIDE])).toBe(4);
+    expect(subject.resident(0)).toEqual([1, 3]);
+    expect(subject.use(0, [1, 2, 3])).toBe(1);
+    expect(subject.cache.stats()).toMatchObject({ hitCount: 2, missCount: 5, overflowCount: 2 });
+  });
+
+  it("gives up units of earlier steps first, and serves those outside the window where they are", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 4)], 2);
+    subject.use(0, [1, 2]);
+    subject.cache.advanceToken();
+    subject.use(0, [1, 3, 4], "window", [STEP_OUTSIDE, 1, 0]);
+    expect(subject.resident(0)).toEqual(expect.arrayContaining([3, 4]));
+    for (let token = 0; token < 2; token++) subject.cache.advanceToken();
+    subject.use(0, [5, 6, 7]);
+    expect(subject.resident(0)).toEqual([3, 5, 6, 7]);
+  });
+}
+
 /** Many tokens with drifting sets; every hit's bytes are checked by {@link CacheWithMemory.acquire}. */
 function randomTest(part: CachePart, slotCount: number, pinnedCount: number, windowTokens: number): void {
   const random = createPrng(slotCount * 100 + pinnedCount * 10 + windowTokens);
@@ -264,7 +297,9 @@ function randomTest(part: CachePart, slotCount: number, pinnedCount: number, win
   for (let token = 0; token < 120; token++) {
     for (let layerIndex = 0; layerIndex < layers.length; layerIndex++) {
       const ids = Array.from({ length: 40 }, (_, id) => id).filter((id) => random() < 0.5 / (1 + id / 5));
-      const lease = subject.acquire(layerIndex, ids, random() < 0.1 ? "none" : "window");
+      const steps =
+        random() < 0.2 ? ids.map(() => [0, 1, 2, STEP_OUTSIDE][Math.floor(random() * 4)]!) : undefined;
+      const lease = subject.acquire(layerIndex, ids, random() < 0.1 ? "none" : "window", steps);
       totals.namedCount += ids.length;
       totals.missCount += lease.missCount;
       const loaded = random() >= 0.1;
@@ -286,6 +321,7 @@ export function neuronCacheConformance({ name, part }: NeuronCacheConformanceOpt
   describe(`neuron cache conformance: ${name}`, () => {
     leaseTests(part);
     residencyTests(part);
+    stepTests(part);
     for (const [slotCount, pinnedCount] of [
       [0, 0],
       [1, 0],

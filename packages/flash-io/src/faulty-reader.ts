@@ -172,6 +172,9 @@ class FaultyReads implements PendingReads {
 
   waitAll(): void {
     this.inner.waitAll();
+    // Delays run side by side, as those of a device do.
+    if ([...this.faults.values()].some(({ kind }) => kind === "delay"))
+      Atomics.wait(this.sleepWord, 0, 0, this.delayMs);
     this.failIfPlanned();
   }
 

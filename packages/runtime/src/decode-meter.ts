@@ -33,11 +33,11 @@ export class DecodeMeter {
     this.#sink = sink;
   }
 
-  /** Runs the decoding of one token and counts it. */
-  async measure(decode: () => Promise<void>): Promise<void> {
+  /** Runs some decoding, which says how many tokens it gave, and counts it. */
+  async measure(decode: () => Promise<number>): Promise<void> {
     const before = this.#sample();
-    await decode();
-    const after = { ...this.#sample(), tokenCount: before.tokenCount + 1 };
+    const tokenCount = await decode();
+    const after = { ...this.#sample(), tokenCount: before.tokenCount + tokenCount };
     const cost = { ...ZERO };
     for (const name of Object.keys(cost) as (keyof DecodeTotals)[]) {
       cost[name] = after[name] - before[name];
@@ -63,7 +63,7 @@ export class DecodeMeter {
   #tell(cost: DecodeTotals): void {
     const sink = this.#sink;
     if (!sink) return;
-    sink.count("decode.token_count", 1);
+    sink.count("decode.token_count", cost.tokenCount);
     sink.count("decode.token_ms", cost.tokenMs);
     sink.count("flash.read_bytes", cost.readBytes);
     sink.count("flash.wait_ms", cost.waitMs);

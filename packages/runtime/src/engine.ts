@@ -1,5 +1,4 @@
 import {
-  type AdmitMode,
   type BundleIndex,
   type CacheDtype,
   type CachePart,
@@ -33,6 +32,8 @@ export interface TokenSampler {
    * @param recentTokens - the last tokens of the sequence, oldest first.
    */
   next(logits: Float32Array, recentTokens: readonly number[]): TokenId;
+  /** Writes the probability of each token under the same filters, `[vocabularySize]`. Needed for speculation, which {@link next} is not. */
+  weigh?(logits: Float32Array, recentTokens: readonly number[], target: Float32Array | Float64Array): void;
 }
 
 /** What the working memory of a kernel set depends on. */
@@ -85,9 +86,11 @@ export interface EngineOptions {
   readonly precision?: DotPrecision;
   /** When records' checksums are checked: on their first read in a run, at every read, or never. */
   readonly verify?: "first" | "always" | "never";
+  /** Most drafted tokens that are verified in one pass; 0 or absent without a draft model. Does not change answers. */
+  readonly draftTokens?: number;
   /** Receives the counters of every decoded token. */
   readonly metrics?: MetricsSink;
-  /** Asked between layers; true stops the work with ENGINE_ABORTED. */
+  /** Asked between layers and between chunks of records; true stops the work with ENGINE_ABORTED. */
   readonly shouldStop?: () => boolean;
   /** Observes FFN activations (calibration). */
   readonly onActivations?: (flight: Flight, tokenCount: number, activation: Float32Array) => void;
@@ -121,6 +124,7 @@ export function planEngine(
     promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
     kernelOverheadBytes: parts.kernelOverheadBytes(kernelNeedsOf(parts.bundle, options)),
     pinnedShare: options.pinnedShare ?? null,
+    draftTokens: options.draftTokens ?? 0,
     cacheDtype: options.cacheDtype ?? null,
   });
 }
@@ -130,11 +134,17 @@ export function planEngine(
  * (`hostGenerator`). Loads the resident weights.
  */
 export async function createEngine(parts: EngineParts, options: EngineOptions): Promise<TokenGenerator> {
+  return openEngine(parts, options);
+}
+
+/** {@link createEngine}, with what drives an engine step by step. */
+export async function openEngine(parts: EngineParts, options: EngineOptions): Promise<Engine> {
   const machine = await assembleEngine(parts, options, planEngine(parts, options));
   return new Engine(parts, machine, options.metrics);
 }
 
-class Engine implements TokenGenerator {
+/** The generator of one model. `enter`, `prompt`, `extend`, `logits`, `measure` and `leave` are its steps, from which speculation builds another loop. */
+export class Engine implements TokenGenerator {
   readonly contractVersion = 1;
   readonly #parts: EngineParts;
   readonly #machine: Machine;
@@ -159,23 +169,28 @@ class Engine implements TokenGenerator {
     return this.#machine.plan.contextLength;
   }
 
+  get plan(): MemoryPlan {
+    return this.#machine.plan;
+  }
+
+  get vocabularySize(): number {
+    return this.#parts.bundle.manifest.model.vocabularySize;
+  }
+
   async *generate(promptTokens: readonly TokenId[], options: GenerateOptions): AsyncIterable<TokenEvent> {
-    const { vocabularySize } = this.#parts.bundle.manifest.model;
     // Before the engine counts as busy: it may refuse its options.
-    const sampler = this.#parts.createSampler(options.sampling, vocabularySize);
-    this.#enter(promptTokens, promptTokens.length + options.maxTokens);
+    const sampler = this.#parts.createSampler(options.sampling, this.vocabularySize);
+    this.enter(promptTokens, promptTokens.length + options.maxTokens);
     const recent = promptTokens.slice(-REPETITION_WINDOW_TOKENS);
     let finished = false;
     try {
       const start = performance.now();
-      await this.#prompt(promptTokens);
-      this.#promptTokens += promptTokens.length;
-      this.#promptMs += performance.now() - start;
+      await this.prompt(promptTokens);
       let position = promptTokens.length;
       for (let count = 0; count < options.maxTokens; count++) {
         options.signal?.throwIfAborted();
         const began = performance.now();
-        const tokenId = sampler.next(this.#machine.state.logits.floats.subarray(0, vocabularySize), recent);
+        const tokenId = sampler.next(this.logits(0), recent);
         if (options.stopTokens.includes(tokenId)) break;
         recent.push(tokenId);
         if (recent.length > REPETITION_WINDOW_TOKENS) recent.shift();
@@ -186,8 +201,7 @@ class Engine implements TokenGenerator {
       }
       finished = true;
     } finally {
-      if (!finished) this.#machine.reset();
-      this.#busy = false;
+      this.leave(finished);
     }
   }
 
@@ -195,15 +209,15 @@ class Engine implements TokenGenerator {
     tokens: readonly TokenId[],
     onLogits: (rows: Float32Array, firstRow: number) => void,
   ): Promise<void> {
-    this.#enter(tokens, tokens.length);
-    const { forward, plan, state, head } = this.#machine;
-    const { vocabularySize } = this.#parts.bundle.manifest.model;
+    this.enter(tokens, tokens.length);
+    const { plan, state, head } = this.#machine;
+    const { vocabularySize } = this;
     let finished = false;
     try {
       const start = performance.now();
       for (let begin = 0; begin < tokens.length; begin += plan.tokenCapacity) {
         const chunk = tokens.slice(begin, begin + plan.tokenCapacity);
-        await this.#forward(forward, chunk, begin);
+        await this.extend(chunk, begin);
         for (let row = 0; row < chunk.length; row += plan.logitRowCount) {
           const rowCount = Math.min(plan.logitRowCount, chunk.length - row);
           await head(row, rowCount);
@@ -214,13 +228,12 @@ class Engine implements TokenGenerator {
       this.#promptMs += performance.now() - start;
       finished = true;
     } finally {
-      if (!finished) this.#machine.reset();
-      this.#busy = false;
+      this.leave(finished);
     }
   }
 
   async score(tokens: readonly TokenId[]): Promise<Float64Array> {
-    const { vocabularySize } = this.#parts.bundle.manifest.model;
+    const { vocabularySize } = this;
     const losses = new Float64Array(tokens.length);
     await this.evaluate(tokens, (rows, firstRow) => {
       for (let row = 0; row * vocabularySize < rows.length; row++) {
@@ -265,9 +278,9 @@ class Engine implements TokenGenerator {
     await this.#machine.close();
   }
 
-  /** @param lengthMax - tokens that the sequence will have at most. */
-  #enter(tokens: readonly TokenId[], lengthMax: number): void {
-    const { vocabularySize } = this.#parts.bundle.manifest.model;
+  /** Begins a sequence: the engine is busy until {@link leave}. `lengthMax` is how many tokens it will have at most. */
+  enter(tokens: readonly TokenId[], lengthMax: number): void {
+    const { vocabularySize } = this;
     if (this.#closed)
       throw new FlashlmError(
         "ENGINE_CLOSED",
@@ -301,14 +314,29 @@ class Engine implements TokenGenerator {
     this.#busy = true;
   }
 
-  async #forward(
-    forward: Machine["forward"],
-    tokens: readonly TokenId[],
-    position: number,
-    admit?: AdmitMode,
-  ): Promise<void> {
+  /** Ends a sequence; one that was not finished may have left reads under way. */
+  leave(finished: boolean): void {
+    if (!finished) this.#machine.reset();
+    this.#busy = false;
+  }
+
+  /** Logits of a row of the last {@link head}, f32 `[vocabularySize]`, borrowed. */
+  logits(row: number): Float32Array {
+    return this.#machine.state.logits.floats.subarray(
+      row * this.vocabularySize,
+      (row + 1) * this.vocabularySize,
+    );
+  }
+
+  /** Computes the logits of tokens of the last {@link extend}, at most `plan.logitRowCount`. */
+  head(firstRow: number, rowCount: number): Promise<void> {
+    return this.#machine.head(firstRow, rowCount);
+  }
+
+  /** Runs tokens through the layers, at most as many as fit together; what stood at their places in the sequence is forgotten. */
+  async extend(tokens: readonly TokenId[], position: number, windowTokens?: number): Promise<void> {
     const { model } = this.#parts.bundle.manifest;
-    await forward.run(tokens, tokens.length, position, admit);
+    await this.#machine.forward.run(tokens, tokens.length, position, windowTokens);
     this.#possibleNeurons += tokens.length * model.layerCount * model.ffn.neuronCount;
   }
 
@@ -316,23 +344,31 @@ class Engine implements TokenGenerator {
    * All but the last token in chunks, the last one as in decoding: its logits are wanted. The window takes in the neurons of the last tokens, as
    * if they had been decoded.
    */
-  async #prompt(tokens: readonly TokenId[]): Promise<void> {
-    const { forward, plan, head } = this.#machine;
+  async prompt(tokens: readonly TokenId[]): Promise<void> {
+    const start = performance.now();
+    const { tokenCapacity } = this.#machine.plan;
     const body = tokens.length - 1;
-    const seedCount = this.#parts.predictor.dense ? 0 : Math.min(WINDOW_TOKENS - 1, plan.tokenCapacity, body);
+    const seedCount = this.#parts.predictor.dense ? 0 : Math.min(WINDOW_TOKENS - 1, tokenCapacity, body);
     const bulk = body - seedCount;
-    for (let begin = 0; begin < bulk; begin += plan.tokenCapacity) {
-      await this.#forward(forward, tokens.slice(begin, Math.min(bulk, begin + plan.tokenCapacity)), begin);
-    }
-    if (seedCount > 0) await this.#forward(forward, tokens.slice(bulk, body), bulk, "window");
-    await this.#forward(forward, tokens.slice(body), body);
-    await head(0, 1);
+    for (let begin = 0; begin < bulk; begin += tokenCapacity)
+      await this.extend(tokens.slice(begin, Math.min(bulk, begin + tokenCapacity)), begin);
+    if (seedCount > 0) await this.extend(tokens.slice(bulk, body), bulk, seedCount);
+    await this.extend(tokens.slice(body), body);
+    await this.head(0, 1);
+    this.#promptTokens += tokens.length;
+    this.#promptMs += performance.now() - start;
+  }
+
+  /** Counts the cost of some decoding, which says how many tokens it gave. */
+  measure(decode: () => Promise<number>): Promise<void> {
+    return this.#meter.measure(decode);
   }
 
   #decode(tokenId: TokenId, position: number): Promise<void> {
-    return this.#meter.measure(async () => {
-      await this.#forward(this.#machine.forward, [tokenId], position);
-      await this.#machine.head(0, 1);
+    return this.measure(async () => {
+      await this.extend([tokenId], position);
+      await this.head(0, 1);
+      return 1;
     });
   }
 }

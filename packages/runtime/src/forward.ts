@@ -1,9 +1,10 @@
-import type { AdmitMode, BundleIndex, KernelProgram, KernelSet, SparsityPredictor } from "@flashlm/contracts";
+import type { BundleIndex, KernelProgram, KernelSet, SparsityPredictor } from "@flashlm/contracts";
 import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
 import type { LookAhead } from "./look-ahead.js";
 import type { RecordStream } from "./record-stream.js";
 import type { Residency } from "./residency.js";
 import type { RunState } from "./run-state.js";
+import { TokenUnion } from "./token-union.js";
 
 /** Everything a forward pass uses; made once by the engine. */
 export interface ForwardParts {
@@ -21,49 +22,46 @@ export interface ForwardParts {
   /** Per layer, what joins the FFN's result to the residual stream; null where it has been added to that directly. */
   readonly joinPrograms: readonly (KernelProgram | null)[];
   readonly advanceToken: () => void;
-  /** Throws when the caller wants the work to stop; called once per layer. */
+  /** Throws when the caller wants the work to stop; called for every layer and every chunk of its records. */
   readonly checkAbort: () => void;
   /** Observes the FFN activations of a layer's chunk (calibration); absent in normal runs. */
   readonly onActivations?: (flight: Flight, tokenCount: number) => void;
 }
 
 /**
- * One pass through the layers: a single token when decoding, a chunk of tokens for a prompt. The arithmetic per token is the same in
- * both (see `KernelOp`), so chunk sizes do not change answers. Leaves the residual stream in `state.hidden`.
+ * One pass through the layers: a single token when decoding, a chunk of tokens for a prompt or to verify a draft. The arithmetic per token
+ * is the same in all (see `KernelOp`), so chunk sizes do not change answers. Leaves the residual stream in `state.hidden`.
  */
 export class ForwardPass {
   readonly #parts: ForwardParts;
-  readonly #ids: Uint32Array;
+  readonly #union: TokenUnion;
   readonly #allIds: Uint32Array;
-  readonly #isUnion: Uint8Array;
   readonly #guess: Uint8Array;
-  #admit: AdmitMode = "window";
   /** Neurons computed so far, over all layers and tokens. */
   keptNeurons = 0;
 
   constructor(parts: ForwardParts) {
     this.#parts = parts;
     const { neuronCount } = parts.bundle.manifest.model.ffn;
-    this.#ids = new Uint32Array(neuronCount);
-    this.#isUnion = new Uint8Array(neuronCount);
+    this.#union = new TokenUnion(neuronCount);
     this.#guess = new Uint8Array(parts.lookAhead ? neuronCount : 0);
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
   }
 
   /**
    * @param position - index in the sequence of the first token.
-   * @param admit - whether the window takes in what these tokens name, and moves on.
+   * @param windowTokens - how many tokens, from the first on, enter the window: one when decoding, none of a prompt's chunk but the last, and
+   * of drafted tokens those that are likely to stay.
    */
   async run(
     tokens: ArrayLike<number>,
     tokenCount: number,
     position: number,
-    admit: AdmitMode = tokenCount === 1 ? "window" : "none",
+    windowTokens: number = tokenCount === 1 ? 1 : 0,
   ): Promise<void> {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
-    this.#admit = admit;
     residency.pump();
     if (dense) this.#readAhead(-1);
     const embedding = embed(tokens, tokenCount);
@@ -77,24 +75,26 @@ export class ForwardPass {
       // Biases and norms of the FFN are in the same block.
       const isNeeded = bundle.manifest.model.ffn.bias || join;
       if (!isNeeded) residency.done(`attention.${layerIndex}`);
-      await this.#feedForward(layerIndex, tokenCount);
+      await this.#feedForward(layerIndex, tokenCount, windowTokens);
       const joining = join ? kernels.run(join) : undefined;
       if (joining) await joining;
       if (isNeeded) residency.done(`attention.${layerIndex}`);
     }
-    if (admit === "window") this.#parts.advanceToken();
+    for (let token = 0; token < windowTokens; token++) this.#parts.advanceToken();
     if (dense) this.#readAhead(-1);
   }
 
   /** The layer's FFN, record chunk by record chunk: activations of hits while misses land, then the down projection in neuron order. */
-  async #feedForward(layerIndex: number, tokenCount: number): Promise<void> {
+  async #feedForward(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
     const { kernels, records, dense } = this.#parts;
-    if (!dense) await this.#ask(layerIndex, tokenCount);
+    if (!dense) await this.#ask(layerIndex, tokenCount, windowTokens);
     else {
-      if (records.lastOpenLayer < layerIndex) this.#begin(layerIndex, this.#allIds, this.#allIds.length);
+      if (records.lastOpenLayer < layerIndex)
+        records.begin(layerIndex, this.#allIds, this.#allIds.length, windowTokens > 0 ? "window" : "none");
       this.keptNeurons += tokenCount * this.#allIds.length;
     }
     for (let last = false; !last; ) {
+      this.#parts.checkAbort();
       if (dense) this.#readAhead(layerIndex);
       const flight = records.next();
       if (!flight) break;
@@ -135,16 +135,18 @@ export class ForwardPass {
   }
 
   /** Predicts the layer's neurons and asks for their records, then for those that the next layer may want. */
-  async #ask(layerIndex: number, tokenCount: number): Promise<void> {
-    const { kernels, lookAhead, predictor, residency, state } = this.#parts;
+  async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
+    const { kernels, lookAhead, predictor, records, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
     const program = predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
     this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
-    const count = this.#union(state.mask.bytes, tokenCount);
-    await lookAhead?.land(layerIndex, this.#ids, count);
-    this.#begin(layerIndex, this.#ids, count);
+    const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
+    const { ids, steps } = this.#union;
+    await lookAhead?.land(layerIndex, ids, count);
+    if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", steps);
+    else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none");
     if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) await this.#lookAhead(lookAhead, layerIndex);
     residency.done(`predictor.${layerIndex}`);
   }
@@ -157,26 +159,7 @@ export class ForwardPass {
     const scoring = kernels.run(program);
     if (scoring) await scoring;
     predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guess });
-    lookAhead.guess(layerIndex + 1, this.#ids, this.#union(this.#guess, 1));
-  }
-
-  #begin(layerIndex: number, ids: Uint32Array, count: number): void {
-    this.#parts.records.begin(layerIndex, ids, count, this.#admit);
-  }
-
-  /** Ids that any of the tokens has in its mask, ascending, into `#ids`. */
-  #union(bytes: Uint8Array, tokenCount: number): number {
-    const neuronCount = this.#ids.length;
-    const union = this.#isUnion;
-    union.set(bytes.subarray(0, neuronCount));
-    for (let token = 1; token < tokenCount; token++) {
-      const row = token * neuronCount;
-      for (let id = 0; id < neuronCount; id++)
-        union[id] = (union[id] as number) | (bytes[row + id] as number);
-    }
-    let count = 0;
-    for (let id = 0; id < neuronCount; id++) if (union[id] !== 0) this.#ids[count++] = id;
-    return count;
+    lookAhead.guess(layerIndex + 1, this.#union.ids, this.#union.of(this.#guess, 1, 0));
   }
 
   /** Dense runs know every layer's neurons beforehand: begin the layers after `layerIndex` while flights are free. */

@@ -31,6 +31,12 @@ export { type RopeConfig, RopeTable } from "./rope-table.js";
 export type { RunState } from "./run-state.js";
 export { createSampler, createStopMatcher, type Sampler, type StopMatcher } from "./sampling/index.js";
 export {
+  createSpeculativeEngine,
+  DRAFT_TOKENS,
+  DRAFT_TOKENS_MAX,
+  type EngineRecipe,
+} from "./speculative/engine.js";
+export {
   type ChatMessage,
   loadTokenizer,
   type StreamDecoder,

@@ -1,6 +1,7 @@
 import {
   alignUp,
   type BundleIndex,
+  type BundleManifest,
   type CacheDtype,
   FlashlmError,
   type ModelConfig,
@@ -11,6 +12,7 @@ import { type BlockExtent, layerBlock, pinnedTensors, predictorBlock } from "./b
 import { createMemoryBudget } from "./memory-budget.js";
 import { pinnedCounts } from "./pinned-counts.js";
 import { hasOutputNorms } from "./run-state.js";
+import { speculationBytes } from "./speculative/distributions.js";
 
 /** Page and direct-I/O alignment of everything large. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
@@ -51,6 +53,8 @@ export interface PlanRequest {
   readonly kernelOverheadBytes: number;
   /** Share of the slots whose neurons stay for good; null chooses (see `pinnedCounts`). */
   readonly pinnedShare?: number | null;
+  /** Drafted tokens that are verified in one pass; 0 or absent without a draft model. */
+  readonly draftTokens?: number;
   /** Asked for; null is f32 for bundles of f32, otherwise f16. */
   readonly cacheDtype: CacheDtype | null;
 }
@@ -107,7 +111,9 @@ function chooseLogitRows(request: PlanRequest, tokenCapacity: number, lean: bool
   if (lean) return 1;
   const rowBytesNeeded = 4 * request.bundle.manifest.model.vocabularySize;
   const affordable = Math.floor((request.memoryBytes * LOGIT_ROWS_SHARE) / rowBytesNeeded);
-  return Math.max(1, Math.min(LOGIT_ROWS_MAX, tokenCapacity, affordable));
+  // Every row of a verified draft is wanted, and each batch of rows reads the head's weights once.
+  const verified = 1 + (request.draftTokens ?? 0);
+  return Math.max(verified, Math.min(LOGIT_ROWS_MAX, tokenCapacity, affordable));
 }
 
 function chooseContext(request: PlanRequest, cacheDtype: CacheDtype, lean: boolean): number {
@@ -176,6 +182,10 @@ function measure(
         manifest.layers.length * BLOCK_ALIGNMENT_BYTES,
     },
     { owner: "scratch", plannedBytes: scratchBytes(request, contextLength, tokenCapacity, logitRowCount) },
+    {
+      owner: "speculation",
+      plannedBytes: speculationBytes(manifest.model.vocabularySize, request.draftTokens ?? 0),
+    },
     { owner: "predictor scratch", plannedBytes: padded(predictor.scratchBytes(manifest, tokenCapacity)) },
     { owner: "kernels", plannedBytes: request.kernelOverheadBytes },
     {
@@ -250,15 +260,26 @@ export function planMemory(request: PlanRequest): MemoryPlan {
   }
 }
 
+/** Tokens that go through the layers together: of a prompt, or drafted ones with the one before them. */
+function chooseCapacity(request: PlanRequest, contextLength: number, lean: boolean): number {
+  const { draftTokens = 0, promptChunkTokens } = request;
+  const chunkTokens = lean ? Math.min(promptChunkTokens, LEAN_CHUNK_TOKENS) : promptChunkTokens;
+  return Math.max(1 + draftTokens, Math.min(chunkTokens, contextLength));
+}
+
+/** The same number of slots for every layer, as far as it has neurons. */
+function shareSlots({ layers, record }: BundleManifest, freeBytes: number): number[] {
+  const slotBytes = Math.max(0, freeBytes - layers.length * BLOCK_ALIGNMENT_BYTES);
+  const slotsPerLayer = Math.floor(slotBytes / layers.length / record.strideBytes);
+  return layers.map((layer) => Math.min(layer.neuronCount, slotsPerLayer));
+}
+
 function divide(request: PlanRequest, lean: boolean): MemoryPlan {
   const { manifest } = request.bundle;
   const cacheDtype = chooseCacheDtype(request);
   const contextLength = chooseContext(request, cacheDtype, lean);
   checkContext(contextLength, manifest.model);
-  const chunkTokens = lean
-    ? Math.min(request.promptChunkTokens, LEAN_CHUNK_TOKENS)
-    : request.promptChunkTokens;
-  const tokenCapacity = Math.max(1, Math.min(chunkTokens, contextLength));
+  const tokenCapacity = chooseCapacity(request, contextLength, lean);
   const logitRowCount = chooseLogitRows(request, tokenCapacity, lean);
   const sizes = measure(request, contextLength, tokenCapacity, logitRowCount, cacheDtype);
   const blocks = [...sizes.layerBlocks, ...sizes.predictorBlocks];
@@ -284,12 +305,7 @@ function divide(request: PlanRequest, lean: boolean): MemoryPlan {
   const pinnedPredictors = pinBlocks(sizes.predictorBlocks, freeBytes - pinnedLayers.takenBytes);
   freeBytes -= pinnedLayers.takenBytes + pinnedPredictors.takenBytes;
 
-  const slotBytes = Math.max(0, freeBytes - manifest.layers.length * BLOCK_ALIGNMENT_BYTES);
-  const slotsPerLayer =
-    freeBytes >= allSlotBytes
-      ? Infinity
-      : Math.floor(slotBytes / manifest.layers.length / manifest.record.strideBytes);
-  const slotCountByLayer = manifest.layers.map((layer) => Math.min(layer.neuronCount, slotsPerLayer));
+  const slotCountByLayer = shareSlots(manifest, freeBytes >= allSlotBytes ? Infinity : freeBytes);
   const rows = [
     ...sizes.fixed,
     { owner: "attention and norms", plannedBytes: pinnedLayers.takenBytes },

@@ -81,13 +81,13 @@ export class RecordStream {
     );
   }
 
-  /** Asks for the records of a layer. `ids` ascending, borrowed for the call. At most three layers are open at once. */
-  begin(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode): void {
+  /** Asks for the records of a layer. `ids` ascending and `steps`, both as the cache takes them, are borrowed for the call. At most three layers are open at once. */
+  begin(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode, steps?: Uint8Array): void {
     const start = performance.now();
     const own = this.#ids[this.#idsTurn]!;
     this.#idsTurn = (this.#idsTurn + 1) % this.#ids.length;
     own.set(ids.subarray(0, count));
-    const lease = this.#parts.cache.acquire(layerIndex, own, count, admit);
+    const lease = this.#parts.cache.acquire(layerIndex, own, count, admit, steps);
     this.#loads.push({ layerIndex, lease, ids: own, nextPosition: 0, nextMiss: 0 });
     this.pump();
     this.manageMs += performance.now() - start;

@@ -1,5 +1,5 @@
 import type { AdmitMode, CacheOptions, CacheStats, NeuronCache, NeuronLease } from "@flashlm/contracts";
-import { FlashlmError, NO_SLOT } from "@flashlm/contracts";
+import { FlashlmError, NO_SLOT, STEP_OUTSIDE } from "@flashlm/contracts";
 import { checkIds, checkOptions } from "./checks.js";
 import { LayerState } from "./layer-state.js";
 import { Lease } from "./lease.js";
@@ -19,12 +19,15 @@ export abstract class SlotCache implements NeuronCache {
   #hitCount = 0;
   #missCount = 0;
   #overflowCount = 0;
+  /** Ids of an acquire with steps that enter the window. */
+  readonly #entering: Uint32Array;
 
   constructor(options: CacheOptions) {
     checkOptions(options);
     this.unit = options.unit;
     this.windowTokens = options.windowTokens;
     this.layers = options.layers.map((sizes, layerIndex) => new LayerState(layerIndex, sizes));
+    this.#entering = new Uint32Array(Math.max(0, ...this.layers.map(({ unitCount }) => unitCount)));
     const onRelease = (lease: Lease, loaded: boolean): void => this.#released(lease, loaded);
     this.#leases = this.layers.map((layer) => new Lease(layer, onRelease));
   }
@@ -42,7 +45,13 @@ export abstract class SlotCache implements NeuronCache {
     return this.#layer(layerIndex).slotCount;
   }
 
-  acquire(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode): NeuronLease {
+  acquire(
+    layerIndex: number,
+    ids: Uint32Array,
+    count: number,
+    admit: AdmitMode,
+    steps?: Uint8Array,
+  ): NeuronLease {
     const layer = this.#layer(layerIndex);
     const lease = this.#leases[layerIndex]!;
     if (lease.open) {
@@ -54,8 +63,8 @@ export abstract class SlotCache implements NeuronCache {
     }
     checkIds(layer, ids, count);
     lease.count = count;
-    if (admit !== "none") this.#admit(layer, lease, ids, admit);
-    this.#place(layer, lease, ids, admit);
+    if (admit !== "none") this.#admit(layer, lease, ids, admit, steps);
+    this.#place(layer, lease, ids, admit, steps);
     lease.open = true;
     this.#openCount++;
     return lease;
@@ -98,19 +107,31 @@ export abstract class SlotCache implements NeuronCache {
   }
 
   /** Leases hits, so that none of them is given up, marks named ones as used now, and makes room for the misses. */
-  #admit(layer: LayerState, lease: Lease, ids: Uint32Array, admit: AdmitMode): void {
+  #admit(
+    layer: LayerState,
+    lease: Lease,
+    ids: Uint32Array,
+    admit: AdmitMode,
+    steps: Uint8Array | undefined,
+  ): void {
     const { slotByUnit, lastUsedToken, leased, pinnedCount } = layer;
     let neededCount = 0;
+    let enteringCount = 0;
     for (let position = 0; position < lease.count; position++) {
       const id = ids[position]!;
       const slot = slotByUnit[id]!;
-      if (slot !== NO_SLOT) {
-        if (admit === "window") lastUsedToken[slot] = this.token;
-        leased[slot] = 1;
-      } else if (id >= pinnedCount) neededCount++;
+      const step = steps === undefined ? 0 : steps[position]!;
+      if (slot !== NO_SLOT) leased[slot] = 1;
+      if (step === STEP_OUTSIDE) continue;
+      if (steps !== undefined) this.#entering[enteringCount++] = id;
+      if (slot === NO_SLOT) neededCount += id >= pinnedCount ? 1 : 0;
+      else if (admit === "window") lastUsedToken[slot] = this.token + step;
     }
     try {
-      if (admit === "window") this.observe(layer, ids, lease.count);
+      if (admit === "window") {
+        if (steps === undefined) this.observe(layer, ids, lease.count);
+        else this.observe(layer, this.#entering, enteringCount);
+      }
       this.makeRoom(layer, neededCount);
     } catch (error) {
       leased.fill(0); // the lease never came to be
@@ -119,7 +140,13 @@ export abstract class SlotCache implements NeuronCache {
   }
 
   /** Fills the lease. Unless `admit` is "none", misses take free slots in ascending order of id, hottest first. */
-  #place(layer: LayerState, lease: Lease, ids: Uint32Array, admit: AdmitMode): void {
+  #place(
+    layer: LayerState,
+    lease: Lease,
+    ids: Uint32Array,
+    admit: AdmitMode,
+    steps: Uint8Array | undefined,
+  ): void {
     const { slotByUnit, leased, pinnedCount } = layer;
     const { slots, missPositions, count } = lease;
     let missCount = 0;
@@ -130,9 +157,11 @@ export abstract class SlotCache implements NeuronCache {
       let slot = slotByUnit[id]!;
       if (slot === NO_SLOT) {
         missPositions[missCount++] = position;
-        if (admit !== "none" && (id < pinnedCount || layer.freeForAnyCount > 0)) {
+        const step = steps === undefined ? 0 : steps[position]!;
+        const mayStay = admit !== "none" && step !== STEP_OUTSIDE;
+        if (mayStay && (id < pinnedCount || layer.freeForAnyCount > 0)) {
           slot = this.takeSlot(layer);
-          layer.put(id, slot, usedToken);
+          layer.put(id, slot, usedToken + step);
         } else overflowCount++;
       }
       if (slot !== NO_SLOT) leased[slot] = 1;

@@ -4,6 +4,7 @@ import { FlashlmError } from "@flashlm/contracts";
 import { createStopMatcher } from "@flashlm/runtime";
 import type { Command } from "commander";
 import { looksLikeModel } from "../arguments.js";
+import { type DraftFlags, openDraft, withDraftFlags } from "../draft.js";
 import { forecastSession } from "../forecasting.js";
 import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
 import { describeReport, makeReport, modeLine, systemReadBytes } from "../report.js";
@@ -17,7 +18,7 @@ import {
 } from "../session.js";
 import { parseTokens } from "../tokens-option.js";
 
-interface RunFlags extends EngineFlags {
+interface RunFlags extends EngineFlags, DraftFlags {
   readonly maxTokens: number;
   readonly temperature: number;
   readonly topK: number;
@@ -40,7 +41,7 @@ export function addRun(program: Command): void {
     .description("generate text")
     .argument("[model]", "bundle folder, Hugging Face folder or GGUF file (default: the embedded model)")
     .argument("[prompt]", "text; read from standard input when absent");
-  withEngineFlags(command)
+  withDraftFlags(withEngineFlags(command))
     .option("--max-tokens <count>", "tokens to generate at most", wholeNumber("--max-tokens", 1), 256)
     .option("--temperature <t>", "0 is greedy", realNumber("--temperature", 0, 100), 0.7)
     .option("--top-k <count>", "0 is off", wholeNumber("--top-k", 0), 0)
@@ -71,7 +72,8 @@ async function run(first: string | undefined, second: string | undefined, flags:
   const { eos } = model.bundle.manifest.model.tokens;
   const stopTokens = flags.ignoreEos ? [] : eos;
   const before = systemReadBytes();
-  const session = await startSession(model, flags, promptTokens.length + flags.maxTokens);
+  const draft = await openDraft(model, flags);
+  const session = await startSession(model, flags, promptTokens.length + flags.maxTokens, draft);
   const interrupt = new AbortController();
   const onInterrupt = (): void => {
     if (interrupt.signal.aborted) process.exit(130);
@@ -94,7 +96,9 @@ async function run(first: string | undefined, second: string | undefined, flags:
       !flags.json,
     );
     const positions = promptTokens.length + tokens.length / 2;
-    const report = makeReport(session, before, forecastSession(session, model, flags, positions));
+    // The cost model knows no draft.
+    const forecast = draft ? null : forecastSession(session, model, flags, positions);
+    const report = makeReport(session, before, forecast);
     if (flags.json)
       process.stdout.write(`${JSON.stringify({ tokens, text, mode: session.generator.mode, report })}\n`);
     else process.stdout.write("\n");

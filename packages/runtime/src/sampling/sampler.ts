@@ -1,12 +1,9 @@
 import { FlashlmError, type SamplingOptions } from "@flashlm/contracts";
-import { Candidates } from "./candidates.js";
 import { createRandomSource } from "./random.js";
+import { TokenWeights } from "./token-weights.js";
 
 /** Tokens back that the repetition penalty looks at, as the contract says. */
 export const REPETITION_WINDOW_TOKENS = 64;
-
-/** Best tokens that are sorted at first for top-p; more are only needed for flat distributions. */
-const SORTED_COUNT_FIRST = 256;
 
 /** Draws tokens. Holds its random state, so the same calls in the same order give the same tokens. */
 export interface Sampler {
@@ -17,6 +14,16 @@ export interface Sampler {
    * @throws ENGINE_OPTION for another number of logits, ENGINE_CONTRACT when no logit is a number above minus infinity.
    */
   next(logits: Float32Array, recentTokens: readonly number[] | Uint32Array): number;
+  /**
+   * Writes the probability with which {@link next} would pick each token. Takes no random number.
+   * @param target - `[vocabularySize]`, overwritten; sums up to 1.
+   * @throws as {@link next}.
+   */
+  weigh(
+    logits: Float32Array,
+    recentTokens: readonly number[] | Uint32Array,
+    target: Float32Array | Float64Array,
+  ): void;
 }
 
 function check(holds: boolean, name: string, expected: string, actual: unknown): void {
@@ -83,19 +90,38 @@ class FilteringSampler implements Sampler {
   readonly #random: { next(): number };
   /** Logits after the penalty. */
   readonly #scores: Float32Array;
-  readonly #candidates: Candidates;
-  readonly #weights: Float64Array;
+  readonly #kept: TokenWeights;
 
   constructor(options: SamplingOptions, vocabularySize: number) {
     this.#options = options;
     this.#random = createRandomSource(options.seed);
-    const sampled = options.temperature > 0;
     this.#scores = new Float32Array(vocabularySize);
-    this.#candidates = new Candidates(sampled ? vocabularySize : 1);
-    this.#weights = new Float64Array(sampled ? vocabularySize : 1);
+    this.#kept = new TokenWeights(options, options.temperature > 0 ? vocabularySize : 1);
   }
 
   next(logits: Float32Array, recentTokens: readonly number[] | Uint32Array): number {
+    const certain = this.#filter(logits, recentTokens);
+    return certain >= 0 ? certain : this.#kept.at(this.#random.next());
+  }
+
+  weigh(
+    logits: Float32Array,
+    recentTokens: readonly number[] | Uint32Array,
+    target: Float32Array | Float64Array,
+  ): void {
+    const certain = this.#filter(logits, recentTokens);
+    target.fill(0);
+    if (certain >= 0) {
+      target[certain] = 1;
+      return;
+    }
+    const { ids, weights, count, mass } = this.#kept;
+    for (let index = 0; index < count; index++)
+      target[ids[index] as number] = (weights[index] as number) / mass;
+  }
+
+  /** Filters into `#kept`, or returns the token where only one is possible; -1 otherwise. */
+  #filter(logits: Float32Array, recentTokens: readonly number[] | Uint32Array): number {
     check(logits.length === this.#scores.length, "logits", `${this.#scores.length} long`, logits.length);
     const scores = this.#penalise(logits, recentTokens);
     const best = indexOfLargest(scores);
@@ -106,8 +132,10 @@ class FilteringSampler implements Sampler {
           "the weights are damaged or a kernel is wrong",
       );
     }
-    if (this.#options.temperature === 0 || scores[best] === Number.POSITIVE_INFINITY) return best;
-    return this.#draw(scores, scores[best] as number);
+    const bestScore = scores[best] as number;
+    if (this.#options.temperature === 0 || bestScore === Number.POSITIVE_INFINITY) return best;
+    this.#kept.select(scores, bestScore);
+    return -1;
   }
 
   #penalise(logits: Float32Array, recentTokens: readonly number[] | Uint32Array): Float32Array {
@@ -126,84 +154,5 @@ class FilteringSampler implements Sampler {
       if (logit !== undefined) scores[id] = logit > 0 ? logit / penalty : logit * penalty;
     }
     return scores;
-  }
-
-  #draw(scores: Float32Array, bestScore: number): number {
-    const { topK, topP } = this.#options;
-    if (topK === 0 && topP === 1) return this.#drawUnsorted(scores, bestScore);
-    const limit = topK === 0 ? scores.length : Math.min(topK, scores.length);
-    if (topP === 1 || topK > 0) {
-      this.#candidates.selectBest(scores, limit);
-      return this.#drawSorted(scores, bestScore, this.#weighSorted(scores, bestScore));
-    }
-    const total = this.#weighAll(scores, bestScore);
-    for (let count = Math.min(SORTED_COUNT_FIRST, limit); ; count = Math.min(count * 8, limit)) {
-      this.#candidates.selectBest(scores, count);
-      const sorted = this.#weighSorted(scores, bestScore);
-      if (count === limit || sorted >= topP * total) return this.#drawSorted(scores, bestScore, total);
-    }
-  }
-
-  #weight(score: number, bestScore: number): number {
-    return score > Number.NEGATIVE_INFINITY ? Math.exp((score - bestScore) / this.#options.temperature) : 0;
-  }
-
-  #weighAll(scores: Float32Array, bestScore: number): number {
-    let total = 0;
-    for (let id = 0; id < scores.length; id++) total += this.#weight(scores[id] as number, bestScore);
-    return total;
-  }
-
-  #weighSorted(scores: Float32Array, bestScore: number): number {
-    const { ids, count } = this.#candidates;
-    let total = 0;
-    for (let index = 0; index < count; index++)
-      total += this.#weight(scores[ids[index] as number] as number, bestScore);
-    return total;
-  }
-
-  /** Draws among the sorted candidates; `total` is the weight that top-p is a share of. */
-  #drawSorted(scores: Float32Array, bestScore: number, total: number): number {
-    const { topP, minP } = this.#options;
-    const { ids, count } = this.#candidates;
-    const weights = this.#weights;
-    let kept = 0;
-    let mass = 0;
-    while (kept < count && (kept === 0 || mass < topP * total || topP === 1)) {
-      const weight = this.#weight(scores[ids[kept] as number] as number, bestScore);
-      // The best token weighs 1.
-      if (kept > 0 && weight < minP) break;
-      weights[kept++] = weight;
-      mass += weight;
-    }
-    let target = this.#random.next() * mass;
-    for (let index = 0; index < kept; index++) {
-      target -= weights[index] as number;
-      if (target < 0) return ids[index] as number;
-    }
-    return ids[kept - 1] as number;
-  }
-
-  /** Without top-k and top-p no order is needed: two passes over the vocabulary. */
-  #drawUnsorted(scores: Float32Array, bestScore: number): number {
-    const { minP } = this.#options;
-    const weights = this.#weights;
-    let mass = 0;
-    for (let id = 0; id < scores.length; id++) {
-      const weight = this.#weight(scores[id] as number, bestScore);
-      const kept = weight < minP ? 0 : weight;
-      weights[id] = kept;
-      mass += kept;
-    }
-    let target = this.#random.next() * mass;
-    let last = 0;
-    for (let id = 0; id < weights.length; id++) {
-      const weight = weights[id] as number;
-      if (weight === 0) continue;
-      last = id;
-      target -= weight;
-      if (target < 0) return id;
-    }
-    return last;
   }
 }

@@ -73,6 +73,11 @@ describe("createSampler", () => {
     const recent = [3, 5, 8, 3];
     const expected = oracle(logits, recent, options);
     const sampler = createSampler(options, 40);
+    const told = new Float64Array(40).fill(7);
+    sampler.weigh(logits, recent, told);
+    expected.forEach((probability, id) => {
+      expect(told[id]).toBeCloseTo(probability, 12);
+    });
     const drawCount = 40_000;
     const counts = new Float64Array(40);
     for (let draw = 0; draw < drawCount; draw++) {

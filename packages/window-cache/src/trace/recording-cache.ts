@@ -19,8 +19,8 @@ export function recordingCache(
         unit: cache.unit,
         name: cache.name,
         slotCount: (layerIndex) => cache.slotCount(layerIndex),
-        acquire(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode) {
-          const lease = cache.acquire(layerIndex, ids, count, admit);
+        acquire(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode, steps?: Uint8Array) {
+          const lease = cache.acquire(layerIndex, ids, count, admit, steps);
           if (admit === "window") trace.units(layerIndex, ids, count);
           return lease;
         },

@@ -1,0 +1,157 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
+import { countTests } from "../lib/counts.mjs";
+import { flashlmCommand, hasShared, MODELS, PROOF_ENV, readFixture } from "../lib/flashlm.mjs";
+import { run } from "../lib/shell.mjs";
+import { vitestReport } from "../lib/vitest-report.mjs";
+import { ROOT } from "../lib/workspace.mjs";
+
+const ABORT_LIMIT_MS = 50;
+const ABORTS = 24;
+const STEPS = Number(process.env.FLASHLM_PROVE_TOKENS ?? 128);
+/** Of the student's weights: every token reads. */
+const SHARE = 0.5;
+const FLAGS = {
+  kernels: "auto",
+  reader: "auto",
+  kvCache: "auto",
+  dots: "f32",
+  cache: "auto",
+  verify: "first",
+  lookAhead: "auto",
+};
+const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
+
+/** An engine on a thread of its own, as the program makes it. */
+async function startEngine(bundlePath, sparsity, memoryBytes) {
+  const runtime = await import(pathToFileURL(join(ROOT, "packages/runtime/dist/index.js")).href);
+  const stop = new SharedArrayBuffer(4);
+  const flags = { ...FLAGS, sparsity };
+  const workerData = { flags, bundlePath, memoryBytes, contextNeeded: 1024, threadCount: 2, stop };
+  const worker = new Worker(join(ROOT, "apps/cli/dist/engine-worker.js"), { workerData });
+  return runtime.connectGenerator(worker, stop);
+}
+
+async function greedy(engine, prompt, signal, onToken = () => {}) {
+  const tokens = [];
+  const options = { maxTokens: STEPS, sampling: GREEDY, stopTokens: [], ...(signal ? { signal } : {}) };
+  for await (const { tokenId } of engine.generate(prompt, options)) {
+    tokens.push(tokenId);
+    onToken(tokens.length);
+  }
+  return tokens;
+}
+
+/** Bytes that this process has had read from storage; 0 where the system does not say. */
+function systemReadBytes() {
+  if (!existsSync("/proc/self/io")) return 0;
+  return Number(/^read_bytes: (\d+)/m.exec(readFileSync("/proc/self/io", "utf8"))?.[1] ?? 0);
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Aborts at many moments, in prompts and between tokens; after the engine has answered nothing may be read any more. */
+async function abortsAreQuick(engine, prompt, expected) {
+  const latencies = [];
+  let lateBytes = 0;
+  let typed = 0;
+  for (let attempt = 0; attempt < ABORTS; attempt++) {
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    let abortedAt = 0;
+    setTimeout(
+      () => {
+        abortedAt = performance.now();
+        controller.abort(reason);
+      },
+      5 + attempt * 37,
+    );
+    const outcome = await greedy(engine, prompt, controller.signal).catch((error) => error);
+    latencies.push(performance.now() - abortedAt);
+    if (outcome === reason) typed++;
+    const before = systemReadBytes();
+    await pause(60);
+    lateBytes += systemReadBytes() - before;
+  }
+  const again = await greedy(engine, prompt);
+  const slowest = Math.max(...latencies);
+  const same = again.every((token, at) => token === expected[at]);
+  const ok = typed === ABORTS && slowest <= ABORT_LIMIT_MS && lateBytes === 0 && same;
+  const median = [...latencies].sort((a, b) => a - b)[Math.floor(ABORTS / 2)];
+  return {
+    ok,
+    figure: `${typed}/${ABORTS} aborts answered, median ${median.toFixed(1)} ms, slowest ${slowest.toFixed(1)} ms (at most ${ABORT_LIMIT_MS}), ${lateBytes} bytes read afterwards, tokens afterwards ${same ? "right" : "WRONG"}`,
+  };
+}
+
+/** Two engines at once, each on its thread: the tokens that each gives alone. */
+async function enginesKeepApart(bundle, limitBytes, prompt, sparsities) {
+  const engines = await Promise.all(sparsities.map((sparsity) => startEngine(bundle, sparsity, limitBytes)));
+  try {
+    const alone = [];
+    for (const engine of engines) alone.push(await greedy(engine, prompt));
+    const together = await Promise.all(engines.map((engine) => greedy(engine, prompt)));
+    const same = together.filter((tokens, at) => tokens.join() === alone[at].join()).length;
+    return {
+      ok: same === engines.length && alone.every(({ length }) => length === STEPS),
+      figure: `two engines at once (${sparsities.join(" and ")}): ${same}/${engines.length} give the ${STEPS} tokens that they give alone`,
+    };
+  } finally {
+    for (const engine of engines) await engine.close();
+  }
+}
+
+async function readFaults() {
+  const { report, code } = await vitestReport(["packages/runtime/test/fault"]);
+  const { passed, failed, skipped } = countTests(report, code);
+  return {
+    ok: failed === 0 && skipped === 0 && passed > 20,
+    figure: `read errors, short reads and delays in mid-generation, dense, sparse, streamed, look-ahead and drafts: ${passed} passed, ${failed} failed, ${skipped} skipped`,
+  };
+}
+
+async function nothingGoesWrongQuietly() {
+  if (!hasShared || !existsSync(MODELS.student))
+    return { ok: false, figure: "the ReLU student is not beside the project (../shared/models)" };
+  const folder = mkdtempSync(join(tmpdir(), "flashlm-faults-"));
+  try {
+    const bundle = join(folder, "student");
+    const [program, args] = flashlmCommand(["bundle", MODELS.student, "--out", bundle, "--dtype", "q8_0"]);
+    const made = await run(program, args, { env: PROOF_ENV });
+    if (made.code !== 0) throw new Error(`bundling ended with ${made.code}:\n${made.output.slice(-2000)}`);
+    const { runs } = readFixture("smollm2-relu/greedy.json");
+    const prompt = [...runs[0].promptTokens, ...runs[0].greedy.slice(0, 64)];
+    const { openBundle } = await import(pathToFileURL(join(ROOT, "packages/bundler/dist/index.js")).href);
+    const limitBytes = Math.floor(SHARE * (await openBundle(bundle)).weightBytes);
+    const results = [await readFaults()];
+    for (const sparsity of ["dense", "oracle"]) {
+      const engine = await startEngine(bundle, sparsity, limitBytes);
+      try {
+        const result = await abortsAreQuick(engine, prompt, await greedy(engine, prompt));
+        results.push({ ...result, figure: `${sparsity}: ${result.figure}` });
+      } finally {
+        await engine.close();
+      }
+    }
+    results.push(await enginesKeepApart(bundle, limitBytes, prompt, ["dense", "oracle"]));
+    return {
+      ok: results.every(({ ok }) => ok),
+      figure: results.map(({ figure }) => figure).join("; "),
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** That trouble is never silent. */
+export const points = [
+  {
+    name: "paper.6",
+    title: "read faults end in typed errors or right tokens, aborts stop reads at once, engines keep apart",
+    heavy: true,
+    run: nothingGoesWrongQuietly,
+  },
+];

@@ -1,0 +1,267 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  fixture,
+  flashlmCommand,
+  flashlmJson,
+  hasShared,
+  MODELS,
+  PROOF_ENV,
+  readFixture,
+} from "../lib/flashlm.mjs";
+import { MARGIN } from "../lib/greedy.mjs";
+import { marginOf, readLogits } from "../lib/logit-margin.mjs";
+import { run } from "../lib/shell.mjs";
+
+/** FLASHLM_PROVE_TOKENS shortens runs while developing. */
+const STEPS = Number(process.env.FLASHLM_PROVE_TOKENS ?? 256);
+const GREEDY = ["--temperature", "0"];
+/** Drawn with a seed, the smallest difference of a logit shows in time; random weights loop when they are greedy. */
+const SAMPLED = ["--temperature", "0.9", "--top-p", "1", "--seed", "20"];
+
+/** The first of a list is what the others are compared with. */
+const PLACEMENTS = [
+  "--memory max --reader memory --threads 1",
+  "--memory 40%",
+  "--memory 50% --cache compact --cache-window 2",
+  "--memory 65% --cache lru --threads 3",
+  "--memory 65% --cache lfu:16 --reader node",
+  "--memory 75% --cache hybrid:0.3 --prompt-chunk 3",
+  "--memory 50% --cache pinned --verify always --context 700",
+  "--memory 100% --threads 1 --prompt-chunk 1",
+];
+/** Of a tiny model, which must be given more for its fixed buffers. */
+const TINY_PLACEMENTS = [
+  "--memory max --reader memory --threads 1",
+  "--memory 60%",
+  "--memory 80% --cache compact --prompt-chunk 5",
+  "--memory 100% --cache lru --reader node --threads 3",
+  "--memory 70% --cache pinned --context 512",
+];
+
+const words = (text) => text.split(" ").filter(Boolean);
+const sameTokens = (left, right) =>
+  left.length === right.length && left.every((token, at) => token === right[at]);
+
+async function tokensOf(model, prompt, flags) {
+  const fixed = ["--prompt-tokens", prompt.join(","), "--max-tokens", String(STEPS), "--ignore-eos"];
+  return (await flashlmJson(["run", model, ...fixed, ...flags])).tokens;
+}
+
+async function command(args) {
+  const [program, all] = flashlmCommand(args);
+  const { code, output } = await run(program, all, { env: PROOF_ENV });
+  if (code !== 0) throw new Error(`flashlm ${args[0]} ended with ${code}:\n${output.slice(-2000)}`);
+  return output;
+}
+
+/** Runs a model in every placement; all must give the tokens of the first. */
+async function placementsAgree(name, model, prompt, placements, flags) {
+  const expected = await tokensOf(model, prompt, [...words(placements[0]), ...flags]);
+  const failed = [];
+  for (const placement of placements.slice(1)) {
+    const tokens = await tokensOf(model, prompt, [...flags, ...words(placement)]);
+    if (tokens.length !== STEPS || !sameTokens(tokens, expected)) failed.push(placement);
+  }
+  const good = placements.length - failed.length;
+  const figure = `${name} ${good}/${placements.length}${failed.map((placement) => ` (not: ${placement})`).join("")}`;
+  return { ok: failed.length === 0, figure, expected };
+}
+
+/** Greedy tokens on other kernels; where they part, the two best logits must be closer than the tolerance. */
+async function targetsAgree(name, model, prompt, targets, flags, folder) {
+  const expected = await tokensOf(model, prompt, [...flags, ...GREEDY, "--kernels", targets[0]]);
+  const lines = [];
+  let ok = true;
+  for (const target of targets.slice(1)) {
+    const tokens = await tokensOf(model, prompt, [...flags, ...GREEDY, "--kernels", target]);
+    const leftAt = tokens.findIndex((token, at) => token !== expected[at]);
+    if (leftAt < 0) {
+      lines.push(`${target} equal`);
+      continue;
+    }
+    const out = join(folder, "parting.safetensors");
+    const before = [...prompt, ...expected.slice(0, leftAt)];
+    await command([
+      "logits",
+      model,
+      "--tokens",
+      before.join(","),
+      "--out",
+      out,
+      ...flags,
+      "--kernels",
+      targets[0],
+    ]);
+    const margin = marginOf(readLogits(out).at(-1));
+    ok &&= margin < MARGIN;
+    lines.push(`${target} parts at ${leftAt} with a margin of ${margin.toExponential(1)}`);
+  }
+  return { ok, figure: `${name} on ${targets[0]}: ${lines.join(", ")}` };
+}
+
+/** Kernel targets of this machine, fastest first. */
+async function kernelTargets(model) {
+  const found = [];
+  for (const target of ["native", "wasm", "reference"]) {
+    const works = await tokensOf(model, [1, 2, 3], ["--max-tokens", "1", "--kernels", target]).catch(
+      () => null,
+    );
+    if (works) found.push(target);
+  }
+  return found;
+}
+
+async function studentParts(folder) {
+  const [first] = readFixture("smollm2-relu/greedy.json").runs;
+  const prompt = [...first.promptTokens, ...first.greedy.slice(0, 60)];
+  const student = MODELS.student;
+  const parts = [];
+  for (const sparsity of ["oracle", "gate-shadow:0.1"]) {
+    const flags = ["--dtype", "q8_0", "--sparsity", sparsity];
+    const placed = await placementsAgree(`student ${sparsity}`, student, prompt, PLACEMENTS, [
+      ...flags,
+      ...GREEDY,
+    ]);
+    parts.push(placed);
+    const drafts = [
+      [
+        "--draft",
+        student,
+        "--draft-dtype",
+        "q4_0",
+        "--draft-sparsity",
+        "gate-shadow:0.1",
+        "--draft-tokens",
+        "8",
+      ],
+      [
+        "--draft",
+        student,
+        "--draft-dtype",
+        "q8_0",
+        "--draft-sparsity",
+        "shadow:0.3",
+        "--draft-tokens",
+        "3",
+        "--memory",
+        "50%",
+      ],
+    ];
+    parts.push(await draftsAgree(`student ${sparsity}`, student, prompt, placed.expected, drafts, flags));
+  }
+  const targets = (await kernelTargets(fixture("families/llama-relu"))).filter(
+    (target) => target !== "reference",
+  );
+  parts.push(
+    await targetsAgree(
+      "student oracle",
+      student,
+      prompt,
+      targets,
+      ["--dtype", "q8_0", "--sparsity", "oracle"],
+      folder,
+    ),
+  );
+  return parts;
+}
+
+/** Greedy tokens with draft models are those without. */
+async function draftsAgree(name, model, prompt, expected, drafts, flags) {
+  let good = 0;
+  const rates = [];
+  for (const draft of drafts) {
+    const fixed = ["--prompt-tokens", prompt.join(","), "--max-tokens", String(STEPS), "--ignore-eos"];
+    const { tokens, report } = await flashlmJson(["run", model, ...fixed, ...flags, ...GREEDY, ...draft]);
+    if (tokens.length === STEPS && sameTokens(tokens, expected)) good++;
+    rates.push(`${(100 * report.speculation.acceptanceRate).toFixed(0)}%`);
+  }
+  return {
+    ok: good === drafts.length,
+    figure: `${name} with drafts ${good}/${drafts.length} (accepted ${rates.join(", ")})`,
+  };
+}
+
+/** Tiny synthetic models, one with trained heads, so that look-ahead can be switched. */
+async function tinyParts(folder) {
+  const parts = [];
+  const help = await command(["run", "--help"]);
+  for (const preset of ["tiny", "tiny-llama"]) {
+    const bundle = join(folder, preset);
+    await command(["synth", "--preset", preset, "--no-measure", "--out", `${bundle}-checkpoint`]);
+    await command(["bundle", `${bundle}-checkpoint`, "--out", bundle]);
+    const prompt = Array.from({ length: 37 }, (_, at) => (at * 7919 + 11) % 1000);
+    for (const sparsity of ["dense", "oracle"])
+      parts.push(
+        await placementsAgree(`${preset} ${sparsity}`, bundle, prompt, TINY_PLACEMENTS, [
+          "--sparsity",
+          sparsity,
+          ...SAMPLED,
+        ]),
+      );
+    const greedy = await tokensOf(bundle, prompt, ["--sparsity", "oracle", ...GREEDY]);
+    const drafts = [["--draft", bundle, "--draft-sparsity", "oracle", "--draft-tokens", "8"]];
+    parts.push(
+      await draftsAgree(`${preset} oracle`, bundle, prompt, greedy, drafts, ["--sparsity", "oracle"]),
+    );
+    parts.push(
+      await targetsAgree(
+        `${preset} oracle`,
+        bundle,
+        prompt,
+        await kernelTargets(bundle),
+        ["--sparsity", "oracle"],
+        folder,
+      ),
+    );
+    const text = Array.from({ length: 4000 }, (_, at) => (at * at * 31 + at * 17) % 1000).join(",");
+    await command([
+      "train-predictor",
+      bundle,
+      "--tokens",
+      text,
+      "--rank",
+      "16",
+      "--epochs",
+      "1",
+      "--window",
+      "128",
+    ]);
+    const ahead = help.includes("--look-ahead") ? ["off", "on"] : [];
+    const placements = [...TINY_PLACEMENTS, ...ahead.map((when) => `--memory 60% --look-ahead ${when}`)];
+    parts.push(
+      await placementsAgree(`${preset} lowrank`, bundle, prompt, placements, [
+        "--sparsity",
+        "lowrank",
+        ...SAMPLED,
+      ]),
+    );
+  }
+  return parts;
+}
+
+async function placementNeverMatters() {
+  if (!hasShared || !existsSync(MODELS.student))
+    return { ok: false, figure: "the ReLU student is not beside the project (../shared/models)" };
+  const folder = mkdtempSync(join(tmpdir(), "flashlm-placement-"));
+  try {
+    const parts = [...(await tinyParts(folder)), ...(await studentParts(folder))];
+    return {
+      ok: parts.every((part) => part.ok),
+      figure: `${STEPS} tokens each: ${parts.map((part) => part.figure).join("; ")}`,
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Where bytes are never changes what is computed. */
+export const points = [
+  {
+    name: "paper.4",
+    title: "budgets, caches, readers, threads, prompt chunks, look-ahead and drafts never change a token",
+    heavy: true,
+    run: placementNeverMatters,
+  },
+];
