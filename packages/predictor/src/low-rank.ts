@@ -11,7 +11,7 @@ import type {
 } from "@flashlm/contracts";
 import { alignUp, FlashlmError } from "@flashlm/contracts";
 import { checkTarget, layerTensorName, notAvailable } from "./checks.js";
-import { headThreshold } from "./head-threshold.js";
+import { headPredictedShare, headThreshold } from "./head-threshold.js";
 import { neuronCountMax } from "./scored.js";
 
 /** Missed share of the contribution unless one is asked for. */
@@ -211,6 +211,12 @@ export function lowRankPredictor(options: LowRankOptions = {}): PredictorPart {
       headsOf(name, manifest, "lowrank");
       if (both) headsOf(name, manifest, "lookahead");
       return [...headTensors("lowrank"), ...(both ? headTensors("lookahead") : [])];
+    },
+    expectedShare(manifest, layerIndex) {
+      const which = head === "lookahead" && layerIndex > 0 ? "lookahead" : "lowrank";
+      const from = which === "lookahead" ? layerIndex - 1 : layerIndex;
+      const own = headsOf(name, manifest, which)[from];
+      return own ? headPredictedShare(name, own, missedShare ?? null, MISSED_SHARE_USUAL) : null;
     },
     scratchBytes(manifest, tokenCapacity) {
       const [lowBytes, scoreBytes] = areaBytes(manifest, tokenCapacity);

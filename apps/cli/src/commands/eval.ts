@@ -8,6 +8,7 @@ import { saveDemand } from "../measured-store.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress, type Progress } from "../progress.js";
 import { type OpenModel, openModel, setUpEngine } from "../session.js";
+import { resolveSparsity } from "../sparsity-auto.js";
 import { type LayerSparsity, SparsityStatistics } from "../sparsity-statistics.js";
 import { readTextTokens, type TextFlags } from "../text-option.js";
 import { describeEvaluation } from "./eval-report.js";
@@ -71,7 +72,9 @@ export function addEval(program: Command): void {
 async function evaluate(name: string, asked: EvalFlags, sparsityChosen: boolean): Promise<void> {
   const model = await openModel(name, asked);
   const exact = isExactlySparse(model.bundle.manifest.model.ffn);
-  const flags = sparsityChosen ? asked : { ...asked, sparsity: exact ? "oracle" : SHADOW_DEFAULT };
+  const flags = sparsityChosen
+    ? await resolveSparsity(model, asked)
+    : { ...asked, sparsity: exact ? "oracle" : SHADOW_DEFAULT };
   const tokens = readTextTokens(flags, model.tokenizer);
   const windows = cutWindows(tokens.slice(0, flags.limit), flags.window);
   if (windows.length === 0) {

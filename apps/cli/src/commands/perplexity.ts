@@ -4,6 +4,7 @@ import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress } from "../progress.js";
 import { makeReport, modeLine, systemReadBytes } from "../report.js";
 import { openModel, startSession } from "../session.js";
+import { resolveSparsity } from "../sparsity-auto.js";
 import { readTextTokens, type TextFlags } from "../text-option.js";
 
 interface PerplexityFlags extends EngineFlags, TextFlags {
@@ -39,8 +40,9 @@ export function cutWindows(tokens: readonly number[], window: number): (readonly
   );
 }
 
-async function perplexity(name: string, flags: PerplexityFlags): Promise<void> {
-  const model = await openModel(name, flags);
+async function perplexity(name: string, asked: PerplexityFlags): Promise<void> {
+  const model = await openModel(name, asked);
+  const flags = await resolveSparsity(model, asked);
   const all = readTextTokens(flags, model.tokenizer);
   const windows = cutWindows(flags.limit ? all.slice(0, flags.limit) : all, flags.window);
   if (windows.length === 0)
