@@ -77,14 +77,26 @@ function createArea({ kernels, manifest, tokenCapacity }: PredictorContext): Sco
 
 function headOps(
   { tokenCount, hidden, tensor }: PredictorContext,
-  head: HeadName,
-  layerIndex: number,
+  which: HeadName,
+  { layerIndex, activation }: BundleHead,
   { low, scores }: ScoreArea,
 ): readonly KernelOp[] {
-  const weight = (part: (typeof PARTS)[number]) => tensor(layerTensorName(layerIndex, `${head}.${part}`));
+  const weight = (part: (typeof PARTS)[number]) => tensor(layerTensorName(layerIndex, `${which}.${part}`));
+  const first = weight("a.weight");
   const bias = weight("bias").base;
   return [
-    { op: "matmul", tokenCount, weight: weight("a.weight"), source: hidden, target: low, accumulate: false },
+    activation === "relu"
+      ? {
+          op: "neuronScores",
+          kind: "gate",
+          tokenCount,
+          gate: first,
+          activationFn: { name: "relu", threshold: 0 },
+          upActivation: "none",
+          source: hidden,
+          scores: low,
+        }
+      : { op: "matmul", tokenCount, weight: first, source: hidden, target: low, accumulate: false },
     {
       op: "matmul",
       tokenCount,
@@ -119,7 +131,7 @@ function createHeads(
   );
   return {
     area,
-    ops: heads.map((_, layerIndex) => headOps(context, which, layerIndex, area(layerIndex))),
+    ops: heads.map((head) => headOps(context, which, head, area(head.layerIndex))),
     select(from, elementCount, mask) {
       const { floats } = area(from);
       const threshold = thresholds[from]!;
