@@ -7,15 +7,16 @@ import {
   forecastToken,
   type KernelSpeed,
   type MemoryPlan,
+  planEngine,
   probeKernels,
   type TokenForecast,
 } from "@flashlm/runtime";
 import { loadDeviceProfile, profileOfReader } from "./device-store.js";
-import { choosePredictor } from "./engine-parts.js";
+import { choosePredictor, composeParts, engineOptions } from "./engine-parts.js";
 import { loadDemand, loadKernelSpeed, saveKernelSpeed } from "./measured-store.js";
 import type { EngineFlags } from "./options.js";
 import { readerFactory } from "./readers.js";
-import type { OpenModel, Session } from "./session.js";
+import { type OpenModel, type Session, setUpEngine } from "./session.js";
 
 /** How long a device that has no profile is measured for a plan. */
 const QUICK_MEASURE_MS = 3000;
@@ -33,32 +34,67 @@ export interface Measured {
   readonly notes: readonly string[];
 }
 
+/** What is saved of this machine and model, and how its reader reads; null for what has not been measured. */
+async function loadMeasured(model: OpenModel, flags: EngineFlags, threadCount: number) {
+  const { bundle } = model;
+  const reader = await readerFactory(flags.reader)(bundle.filePaths);
+  const { capabilities } = reader;
+  const device = profileOfReader(reader);
+  await reader.close();
+  const kernel = loadKernelSpeed(bundle, flags, threadCount);
+  return { capabilities, device, kernel, demand: loadDemand(bundle, flags.sparsity) };
+}
+
 /** What is saved of this machine and model, and what is not is measured now: kernels for half a second, a disk without profile for three. */
 export async function measureForForecast(
   model: OpenModel,
   flags: EngineFlags,
   threadCount: number,
 ): Promise<Measured> {
-  const { bundle } = model;
-  const reader = await readerFactory(flags.reader)(bundle.filePaths);
-  const { capabilities } = reader;
-  const saved = profileOfReader(reader);
-  await reader.close();
-  const device = saved ?? (await quickProfile(model, flags));
-  const savedSpeed = loadKernelSpeed(bundle, flags, threadCount);
-  const kernel = savedSpeed ?? (await probe(model, flags, threadCount));
-  const demand = loadDemand(bundle, flags.sparsity);
+  const { capabilities, demand, ...saved } = await loadMeasured(model, flags, threadCount);
+  const device = saved.device ?? (await quickProfile(model, flags));
+  const kernel = saved.kernel ?? (await probe(model, flags, threadCount));
   return {
     device,
     kernel,
     demand,
     reader: { inFlightMax: capabilities.inFlightMax, alignmentBytes: capabilities.alignmentBytes },
     notes: [
-      `device: ${capabilities.backend} ${capabilities.directIo ? "direct" : "buffered"}, ${saved ? `measured ${device.measuredAt}` : "measured just now for three seconds (flashlm device measures better, once)"}`,
-      `kernels: ${kernel.target} x${kernel.threadCount}, ${savedSpeed ? "measured before" : "measured just now"}`,
+      `device: ${capabilities.backend} ${capabilities.directIo ? "direct" : "buffered"}, ${saved.device ? `measured ${device.measuredAt}` : "measured just now for three seconds (flashlm device measures better, once)"}`,
+      `kernels: ${kernel.target} x${kernel.threadCount}, ${saved.kernel ? "measured before" : "measured just now"}`,
       ...(demand ? [`demand: ${demand.tokenCount} tokens, ${demand.sparsity}`] : []),
     ],
   };
+}
+
+/** What is saved of this machine and model; nothing is measured. Null where the disk or the kernels have not been. */
+export async function savedMeasurements(
+  model: OpenModel,
+  flags: EngineFlags,
+  threadCount: number,
+): Promise<Measured | null> {
+  const { capabilities, device, kernel, demand } = await loadMeasured(model, flags, threadCount);
+  const { inFlightMax, alignmentBytes } = capabilities;
+  if (!device || !kernel) return null;
+  return { device, kernel, demand, reader: { inFlightMax, alignmentBytes }, notes: [] };
+}
+
+/** A token's forecast under the memory limit and the predictor of `flags`; null where the limit is too small. `contextNeeded` as in `setUpEngine`. */
+export function forecastLimit(
+  model: OpenModel,
+  flags: EngineFlags,
+  measured: Measured,
+  positionCount: number | null = null,
+  contextNeeded = 0,
+): TokenForecast | null {
+  try {
+    const { setup } = setUpEngine(model, flags, contextNeeded);
+    const plan = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
+    return forecastPlan(model, flags, plan, measured, positionCount ?? Math.floor(plan.contextLength / 2));
+  } catch (error) {
+    if (FlashlmError.isInstance(error) && error.code === "BUDGET_TOO_SMALL") return null;
+    throw error;
+  }
 }
 
 async function quickProfile(model: OpenModel, flags: EngineFlags): Promise<DeviceProfile> {

@@ -5,6 +5,7 @@ import { addCalibrate } from "./commands/calibrate.js";
 import { addDevice } from "./commands/device.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addEval } from "./commands/eval.js";
+import { addImportPredictor } from "./commands/import-predictor.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
@@ -27,6 +28,7 @@ export async function main(args: readonly string[]): Promise<void> {
     addDevice,
     addDoctor,
     addEval,
+    addImportPredictor,
     addInspect,
     addLogits,
     addPerplexity,

@@ -72,7 +72,7 @@ export function withEngineFlags(command: Command): Command {
       wholeNumber("--context", 1, 1 << 20),
     )
     .addOption(new Option("--dtype <dtype>", "weights of a bundle made on first use").choices(WEIGHT_DTYPES))
-    .option("--sparsity <which>", SPARSITY_CHOICES.join(" | "), "dense")
+    .option("--sparsity <which>", `auto (exact: oracle or dense) | ${SPARSITY_CHOICES.join(" | ")}`, "dense")
     .addOption(
       new Option(
         "--look-ahead <when>",

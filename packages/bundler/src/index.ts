@@ -1,6 +1,12 @@
 export { decodeRow, encodeRow } from "./codecs/index.js";
 export { crc32c } from "./format/crc32c.js";
 export { chooseDtype, type DtypeChoice } from "./format/dtype-choice.js";
+export {
+  type HeadInput,
+  type ImportedHeads,
+  type ImportHeadsOptions,
+  importHeads,
+} from "./heads/import-heads.js";
 export { isBundle, openBundle } from "./reader/open-bundle.js";
 export { type VerifyProgress, verifyBundle } from "./reader/verify-bundle.js";
 export type { Checkpoint, SourceTensor } from "./sources/checkpoint.js";

@@ -74,10 +74,12 @@ export interface HeadPoint {
   readonly missedShare: number;
 }
 
-/** A trained head: `score = b * (a * x) + bias`, x the FFN's input of layer `layerIndex`. */
+/** A trained head: `score = b * f(a * x) + bias`, x the FFN's input of layer `layerIndex`. */
 export interface BundleHead {
   readonly layerIndex: LayerIndex;
   readonly rank: number;
+  /** The function f; absent: none. Heads of other programs have a ReLU. */
+  readonly activation?: "relu";
   /** By ascending `missedTarget`; empty for imported heads, whose threshold is 0. */
   readonly points: readonly HeadPoint[];
 }

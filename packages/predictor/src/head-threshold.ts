@@ -1,4 +1,4 @@
-import type { BundleHead } from "@flashlm/contracts";
+import type { BundleHead, HeadPoint } from "@flashlm/contracts";
 import { FlashlmError } from "@flashlm/contracts";
 
 /**
@@ -21,6 +21,40 @@ export function headThreshold(
       { missedShare },
     );
   }
+  return atShare(name, head, missedShare, usual, (point) => point.threshold);
+}
+
+/** Share of the layer's neurons that a head named on its held-out tokens at that missed share; null for an imported head. @throws as {@link headThreshold}. */
+export function headPredictedShare(
+  name: string,
+  head: BundleHead,
+  missedShare: number | null,
+  usual: number,
+): number | null {
+  if (head.points.length === 0) return null;
+  return atShare(name, head, missedShare, usual, (point) => point.predictedShare);
+}
+
+/**
+ * Share of the held-out tokens' neurons that were active, which follows from any trained point: predicted is what was found of the active plus
+ * what was wrong of the inactive. Null for imported heads and where the point tells nothing.
+ */
+export function headActiveShare({ points }: BundleHead): number | null {
+  const point = points[0];
+  if (point === undefined) return null;
+  const { predictedShare, falseNegativeShare, falsePositiveShare } = point;
+  const found = 1 - falseNegativeShare - falsePositiveShare;
+  return found > 0.01 ? Math.min(1, Math.max(0, (predictedShare - falsePositiveShare) / found)) : null;
+}
+
+/** A figure of the points, interpolated over the logarithm of the missed share. */
+function atShare(
+  name: string,
+  { points }: BundleHead,
+  missedShare: number | null,
+  usual: number,
+  figure: (point: HeadPoint) => number,
+): number {
   const shares = points.map((point) => point.missedTarget);
   const wanted = missedShare ?? Math.min(Math.max(usual, shares[0]!), shares.at(-1)!);
   const after = points.findIndex((point) => point.missedTarget >= wanted);
@@ -33,7 +67,7 @@ export function headThreshold(
   }
   const high = points[after]!;
   const low = points[after - 1];
-  if (low === undefined || high.missedTarget === wanted) return high.threshold;
+  if (low === undefined || high.missedTarget === wanted) return figure(high);
   const part = Math.log(wanted / low.missedTarget) / Math.log(high.missedTarget / low.missedTarget);
-  return low.threshold + part * (high.threshold - low.threshold);
+  return figure(low) + part * (figure(high) - figure(low));
 }

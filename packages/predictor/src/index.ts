@@ -1,3 +1,4 @@
+export { losslessChoices, type PredictorChoice, predictorChoices, sharesKnown } from "./choices.js";
 export { densePredictor } from "./dense.js";
 export { gateShadowPredictor } from "./gate-shadow.js";
 export { type GateThresholdOptions, gateThresholdPredictor } from "./gate-threshold.js";

@@ -11,7 +11,7 @@ import type {
 } from "@flashlm/contracts";
 import { alignUp, FlashlmError } from "@flashlm/contracts";
 import { checkTarget, layerTensorName, notAvailable } from "./checks.js";
-import { headThreshold } from "./head-threshold.js";
+import { headPredictedShare, headThreshold } from "./head-threshold.js";
 import { neuronCountMax } from "./scored.js";
 
 /** Missed share of the contribution unless one is asked for. */
@@ -77,14 +77,26 @@ function createArea({ kernels, manifest, tokenCapacity }: PredictorContext): Sco
 
 function headOps(
   { tokenCount, hidden, tensor }: PredictorContext,
-  head: HeadName,
-  layerIndex: number,
+  which: HeadName,
+  { layerIndex, activation }: BundleHead,
   { low, scores }: ScoreArea,
 ): readonly KernelOp[] {
-  const weight = (part: (typeof PARTS)[number]) => tensor(layerTensorName(layerIndex, `${head}.${part}`));
+  const weight = (part: (typeof PARTS)[number]) => tensor(layerTensorName(layerIndex, `${which}.${part}`));
+  const first = weight("a.weight");
   const bias = weight("bias").base;
   return [
-    { op: "matmul", tokenCount, weight: weight("a.weight"), source: hidden, target: low, accumulate: false },
+    activation === "relu"
+      ? {
+          op: "neuronScores",
+          kind: "gate",
+          tokenCount,
+          gate: first,
+          activationFn: { name: "relu", threshold: 0 },
+          upActivation: "none",
+          source: hidden,
+          scores: low,
+        }
+      : { op: "matmul", tokenCount, weight: first, source: hidden, target: low, accumulate: false },
     {
       op: "matmul",
       tokenCount,
@@ -119,7 +131,7 @@ function createHeads(
   );
   return {
     area,
-    ops: heads.map((_, layerIndex) => headOps(context, which, layerIndex, area(layerIndex))),
+    ops: heads.map((head) => headOps(context, which, head, area(head.layerIndex))),
     select(from, elementCount, mask) {
       const { floats } = area(from);
       const threshold = thresholds[from]!;
@@ -212,6 +224,12 @@ export function lowRankPredictor(options: LowRankOptions = {}): PredictorPart {
       headsOf(name, manifest, "lowrank");
       if (both) headsOf(name, manifest, "lookahead");
       return [...headTensors("lowrank"), ...(both ? headTensors("lookahead") : [])];
+    },
+    expectedShare(manifest, layerIndex) {
+      const which = head === "lookahead" && layerIndex > 0 ? "lookahead" : "lowrank";
+      const from = which === "lookahead" ? layerIndex - 1 : layerIndex;
+      const own = headsOf(name, manifest, which)[from];
+      return own ? headPredictedShare(name, own, missedShare ?? null, MISSED_SHARE_USUAL) : null;
     },
     scratchBytes(manifest, tokenCapacity) {
       const [lowBytes, scoreBytes] = areaBytes(manifest, tokenCapacity);

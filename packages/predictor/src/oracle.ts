@@ -2,6 +2,7 @@ import type { BundleManifest, PredictorContext, PredictorPart, SparsityPredictor
 import { isExactlySparse } from "@flashlm/contracts";
 import { notAvailable, requireTensors } from "./checks.js";
 import { EXACT_ADVICE } from "./exact.js";
+import { headActiveShare } from "./head-threshold.js";
 import { createScored, type RowSelector, type ScoreRow, scoreBytes } from "./scored.js";
 
 const NAME = "oracle";
@@ -68,7 +69,10 @@ export const oraclePredictor: PredictorPart = {
   lossless: true,
   dense: false,
   tensorNames: oracleTensorNames,
-  expectedShare: (manifest, layerIndex) => manifest.calibration?.activeShareByLayer[layerIndex] ?? null,
+  expectedShare: (manifest, layerIndex) => {
+    const head = manifest.heads?.lowrank[layerIndex];
+    return manifest.calibration?.activeShareByLayer[layerIndex] ?? (head ? headActiveShare(head) : null);
+  },
   scratchBytes: scoreBytes,
   create(context: PredictorContext): SparsityPredictor {
     const [gateName, secondName] = oracleTensorNames(context.manifest);

@@ -43,16 +43,17 @@ function setHidden(made: FakeContext, seed: number): Float32Array {
   return row.slice();
 }
 
-/** Float64, from the definition: b * (a * x) + bias above the threshold. */
+/** Float64, from the definition: b * f(a * x) + bias above the threshold. */
 function expected(
   made: FakeContext,
   name: string,
   target: number,
   row: Float32Array,
   threshold: number,
+  between: (value: number) => number = (value) => value,
 ): number[] {
   const a = made.values(`${name}.a.weight`);
-  const low = Float32Array.from({ length: RANK }, (_, index) => dot(a, index, row));
+  const low = Float32Array.from({ length: RANK }, (_, index) => between(dot(a, index, row)));
   const b = made.values(`${name}.b.weight`);
   const bias = made.values(`${name}.bias`);
   return Array.from({ length: NEURON_COUNTS[target]! }, (_, neuron) =>
@@ -132,6 +133,32 @@ describe("low-rank predictor", () => {
     expect(faultOf(() => lowRankPredictor({ missedShare: 0.02 }).create(made))).toMatch(
       /^PREDICTOR_OPTION .*imported/,
     );
+  });
+
+  it("applies a ReLU between the two matrices of heads that have one", () => {
+    const rectified = (one: BundleHead): BundleHead => ({ ...one, activation: "relu", points: [] });
+    const made = context({
+      lowrank: heads.lowrank.map(rectified),
+      lookahead: heads.lookahead.map(rectified),
+    });
+    const predictor = lowRankPredictor({ lookAhead: true }).create(made);
+    let differs = 0;
+    for (const [name, target] of [
+      ["lowrank", 0],
+      ["lookahead", 1],
+    ] as const) {
+      const row = setHidden(made, 21 + target);
+      made.kernels.run(name === "lowrank" ? predictor.scoreProgram(0)! : predictor.lookAheadProgram!(0)!);
+      const mask = new Uint8Array(NEURON_COUNTS[target]!);
+      if (name === "lowrank") predictor.predictInto(0, 1, { mask });
+      else predictor.lookAheadInto!(0, 1, { mask });
+      const prefix = `layers.0.${name}`;
+      const wanted = expected(made, prefix, target, row, 0, (value) => Math.max(0, value));
+      expect(Array.from(mask)).toEqual(wanted);
+      const linear = expected(made, prefix, target, row, 0);
+      differs += wanted.filter((kept, neuron) => kept !== linear[neuron]).length;
+    }
+    expect(differs).toBeGreaterThan(0);
   });
 
   it("says what is missing", () => {

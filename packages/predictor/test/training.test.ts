@@ -125,10 +125,21 @@ describe.each([
     }
   });
 
-  it("misses less for more predicted, and fewer of both after training", () => {
+  it("misses less for more predicted", () => {
     const shares = trained.points.map(({ predictedShare }) => predictedShare);
     expect(shares).toEqual([...shares].sort((x, y) => y - x));
-    expect(pointAt(trained, 0.02).predictedShare).toBeLessThan(pointAt(started, 0.02).predictedShare);
+  });
+
+  it("names fewer after training, or stays where it started", () => {
+    const named = ({ points }: TrainedHead): number =>
+      points.reduce((sum, point) => sum + (point.missedTarget <= 0.02 ? point.predictedShare : 0), 0);
+    if (lookAhead) expect(named(trained)).toBeLessThan(named(started));
+    else expect(named(trained)).toBeLessThanOrEqual(named(started));
+  });
+
+  it("is kept as it started where training only makes it worse", async () => {
+    const ruined = await train(samples, 5, { epochCount: 2, learningRate: 100 });
+    expect(ruined).toEqual(started);
   });
 
   it("starts far better than always predicting the most active neurons", () => {

@@ -7,13 +7,14 @@ import { forecastPlan, type Measured, measureForForecast } from "../forecasting.
 import { saveDemand } from "../measured-store.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress, type Progress } from "../progress.js";
-import { needTokenizer, type OpenModel, openModel, setUpEngine } from "../session.js";
+import { type OpenModel, openModel, setUpEngine } from "../session.js";
+import { resolveSparsity } from "../sparsity-auto.js";
 import { type LayerSparsity, SparsityStatistics } from "../sparsity-statistics.js";
+import { readTextTokens, type TextFlags } from "../text-option.js";
 import { describeEvaluation } from "./eval-report.js";
-import { cutWindows, readText } from "./perplexity.js";
+import { cutWindows } from "./perplexity.js";
 
-interface EvalFlags extends EngineFlags {
-  readonly text: string;
+interface EvalFlags extends EngineFlags, TextFlags {
   readonly window: number;
   readonly limit: number;
 }
@@ -58,7 +59,8 @@ export function addEval(program: Command): void {
       "is sparsity worth it for this model: loss dense and sparse, what the predictor misses, window overlap, and forecast speeds",
     )
     .argument("<model>", "bundle folder, Hugging Face folder or GGUF file")
-    .requiredOption("--text <file>", "UTF-8 text")
+    .option("--text <file>", "UTF-8 text")
+    .option("--tokens <ids>", "tokens instead of a text: 1,2,3 or a JSON file")
     .option("--window <tokens>", "tokens per window", wholeNumber("--window", 2, 1 << 20), 512)
     .option("--limit <tokens>", "tokens of the text to use", wholeNumber("--limit", 2, 1 << 20), 1024);
   withEngineFlags(command).action((model: string, flags: EvalFlags) => {
@@ -70,13 +72,15 @@ export function addEval(program: Command): void {
 async function evaluate(name: string, asked: EvalFlags, sparsityChosen: boolean): Promise<void> {
   const model = await openModel(name, asked);
   const exact = isExactlySparse(model.bundle.manifest.model.ffn);
-  const flags = sparsityChosen ? asked : { ...asked, sparsity: exact ? "oracle" : SHADOW_DEFAULT };
-  const tokens = needTokenizer(model).encode(readText(flags.text), { addSpecialTokens: false });
+  const flags = sparsityChosen
+    ? await resolveSparsity(model, asked)
+    : { ...asked, sparsity: exact ? "oracle" : SHADOW_DEFAULT };
+  const tokens = readTextTokens(flags, model.tokenizer);
   const windows = cutWindows(tokens.slice(0, flags.limit), flags.window);
   if (windows.length === 0) {
     throw new FlashlmError(
       "ENGINE_OPTION",
-      `Expected a text of at least 2 tokens but ${flags.text} has ${tokens.length}.`,
+      `Expected a text of at least 2 tokens but received ${tokens.length}.`,
     );
   }
   const progress = createProgress(!flags.json);

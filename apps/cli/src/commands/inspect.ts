@@ -1,5 +1,6 @@
 import { openBundle, verifyBundle } from "@flashlm/bundler";
 import type { BundleManifest } from "@flashlm/contracts";
+import { predictorChoices } from "@flashlm/predictor";
 import type { Command } from "commander";
 import { formatBytes } from "../memory-option.js";
 import { resolveBundle } from "../model-path.js";
@@ -44,6 +45,9 @@ function describe(path: string, weightBytes: number, manifest: BundleManifest): 
     `weights     ${formatBytes(weightBytes)} as ${manifest.dtype}: ${manifest.dtypeReason}`,
     `records     ${neurons} of ${formatBytes(record.strideBytes)} = ${formatBytes(neurons * record.strideBytes)} (${record.parts.map((part) => `${part.part} ${part.dtype}`).join(", ")})`,
     ...manifest.lossy.map((line) => `lossy       ${line}`),
+    `predictors  ${predictorChoices(manifest)
+      .map(({ sparsity }) => sparsity)
+      .join(", ")}${manifest.heads ? `; heads: ${manifest.heads.text}` : ""}`,
     `calibrated  ${manifest.calibration ? `on ${manifest.calibration.tokenCount} tokens of ${manifest.calibration.text}` : "no"}`,
   ];
 }

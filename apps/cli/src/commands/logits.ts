@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { type EngineFlags, withEngineFlags } from "../options.js";
 import { modeLine } from "../report.js";
 import { openModel, startSession } from "../session.js";
+import { resolveSparsity } from "../sparsity-auto.js";
 import { parseTokens } from "../tokens-option.js";
 
 /** Registers `flashlm logits`. */
@@ -20,10 +21,11 @@ export function addLogits(program: Command): void {
 
 async function logits(
   name: string,
-  flags: EngineFlags & { readonly tokens: string; readonly out: string },
+  asked: EngineFlags & { readonly tokens: string; readonly out: string },
 ): Promise<void> {
-  const tokens = parseTokens(flags.tokens);
-  const model = await openModel(name, flags);
+  const tokens = parseTokens(asked.tokens);
+  const model = await openModel(name, asked);
+  const flags = await resolveSparsity(model, asked, tokens.length);
   const session = await startSession(model, flags, tokens.length);
   const { vocabularySize } = model.bundle.manifest.model;
   const header = Buffer.from(

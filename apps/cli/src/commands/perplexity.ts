@@ -1,13 +1,13 @@
-import { readFileSync } from "node:fs";
 import { FlashlmError } from "@flashlm/contracts";
 import type { Command } from "commander";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress } from "../progress.js";
 import { makeReport, modeLine, systemReadBytes } from "../report.js";
-import { needTokenizer, openModel, startSession } from "../session.js";
+import { openModel, startSession } from "../session.js";
+import { resolveSparsity } from "../sparsity-auto.js";
+import { readTextTokens, type TextFlags } from "../text-option.js";
 
-interface PerplexityFlags extends EngineFlags {
-  readonly text: string;
+interface PerplexityFlags extends EngineFlags, TextFlags {
   readonly window: number;
   readonly limit?: number;
 }
@@ -20,7 +20,8 @@ export function addPerplexity(program: Command): void {
       "perplexity of a text, in windows that do not overlap; the first token of a window is not scored",
     )
     .argument("<model>", "bundle folder, Hugging Face folder or GGUF file")
-    .requiredOption("--text <file>", "UTF-8 text")
+    .option("--text <file>", "UTF-8 text")
+    .option("--tokens <ids>", "tokens instead of a text: 1,2,3 or a JSON file")
     .option(
       "--window <tokens>",
       "tokens per window; a last, shorter one is left out",
@@ -39,14 +40,15 @@ export function cutWindows(tokens: readonly number[], window: number): (readonly
   );
 }
 
-async function perplexity(name: string, flags: PerplexityFlags): Promise<void> {
-  const model = await openModel(name, flags);
-  const all = needTokenizer(model).encode(readText(flags.text), { addSpecialTokens: false });
+async function perplexity(name: string, asked: PerplexityFlags): Promise<void> {
+  const model = await openModel(name, asked);
+  const flags = await resolveSparsity(model, asked);
+  const all = readTextTokens(flags, model.tokenizer);
   const windows = cutWindows(flags.limit ? all.slice(0, flags.limit) : all, flags.window);
   if (windows.length === 0)
     throw new FlashlmError(
       "ENGINE_OPTION",
-      `Expected a text of at least 2 tokens but ${flags.text} has ${all.length}.`,
+      `Expected a text of at least 2 tokens but received ${all.length}.`,
     );
   const before = systemReadBytes();
   const session = await startSession(
@@ -77,20 +79,6 @@ async function perplexity(name: string, flags: PerplexityFlags): Promise<void> {
     process.stderr.write(`${modeLine(session.generator.mode)}\n`);
     process.stdout.write(
       `perplexity ${result.perplexity.toFixed(4)} (mean NLL ${meanNll.toFixed(6)} over ${scoredTokens} tokens, kept ${(100 * result.keptShare).toFixed(1)}% of neurons, ${report.promptTokensPerSecond.toFixed(0)} tokens/s)\n`,
-    );
-  }
-}
-
-/** A text file. @throws ENGINE_OPTION when it cannot be read. */
-export function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new FlashlmError(
-      "ENGINE_OPTION",
-      `Expected --text to name a readable file but ${path} cannot be read. Check the path.`,
-      { path },
-      error,
     );
   }
 }

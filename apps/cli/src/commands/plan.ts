@@ -6,7 +6,9 @@ import { forecastPlan, type Measured, measureForForecast } from "../forecasting.
 import { formatBytes } from "../memory-option.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { describePlan, type OpenModel, openModel, setUpEngine } from "../session.js";
+import { resolveSparsity } from "../sparsity-auto.js";
 import { formatTable } from "../table.js";
+import { comparePredictors, describePredictors, recommend } from "./plan-predictors.js";
 
 interface PlanFlags extends EngineFlags {
   readonly positions?: number;
@@ -20,7 +22,7 @@ export function addPlan(program: Command): void {
   const command = program
     .command("plan")
     .description(
-      "say before any run what a memory limit gives: what is resident, and the forecast of a token's time; without --memory for several limits",
+      "say before any run what a memory limit gives: what is resident, the forecast of a token's time, and which predictor is fastest; without --memory for several limits",
     )
     .argument("[model]", "bundle folder, Hugging Face folder or GGUF file (default: the embedded model)");
   withEngineFlags(command)
@@ -44,17 +46,21 @@ interface Row {
   readonly tooSmall?: string;
 }
 
-async function plan(name: string | undefined, flags: PlanFlags): Promise<void> {
-  const model = await openModel(name, flags);
+async function plan(name: string | undefined, asked: PlanFlags): Promise<void> {
+  const model = await openModel(name, asked);
+  const flags = await resolveSparsity(model, asked);
   const { setup } = setUpEngine(model, flags, 0);
   const measured = await measureForForecast(model, flags, setup.threadCount);
   const budgets = flags.memory === undefined ? BUDGETS : [flags.memory];
   const rows = budgets.map((memory) => planRow(model, { ...flags, memory }, measured));
+  const predictors = comparePredictors(model, flags, measured, budgets, flags.positions ?? null);
   if (flags.memory !== undefined && rows[0]?.tooSmall !== undefined)
     throw new FlashlmError("BUDGET_TOO_SMALL", rows[0].tooSmall, { memory: flags.memory });
   if (flags.json) {
     const { device, kernel, demand } = measured;
-    const figures = { weightBytes: model.bundle.weightBytes, sparsity: flags.sparsity, kernel };
+    const recommended = recommend(predictors, budgets);
+    const chosen = { predictors, recommended };
+    const figures = { weightBytes: model.bundle.weightBytes, sparsity: flags.sparsity, kernel, ...chosen };
     process.stdout.write(
       `${JSON.stringify({ ...figures, device: { backend: device.backend, measuredAt: device.measuredAt }, demandTokens: demand?.tokenCount ?? null, rows })}\n`,
     );
@@ -64,7 +70,9 @@ async function plan(name: string | undefined, flags: PlanFlags): Promise<void> {
   const lines = single ? describeOne(single) : describeTable(rows);
   const assumptions = rows.find((row) => row.forecast)?.forecast?.assumptions ?? [];
   const notes = [...measured.notes, ...assumptions.map((text) => `assumed: ${text}`)];
-  process.stdout.write(`${[...lines, "", ...notes].join("\n")}\n`);
+  process.stdout.write(
+    `${[...lines, "", ...describePredictors(predictors, budgets), "", ...notes].join("\n")}\n`,
+  );
 }
 
 function planRow(model: OpenModel, flags: PlanFlags, measured: Measured): Row {

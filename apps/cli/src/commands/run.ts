@@ -16,6 +16,7 @@ import {
   type Session,
   startSession,
 } from "../session.js";
+import { resolveSparsity } from "../sparsity-auto.js";
 import { parseTokens } from "../tokens-option.js";
 
 interface RunFlags extends EngineFlags, DraftFlags {
@@ -61,14 +62,15 @@ export function addRun(program: Command): void {
     );
 }
 
-async function run(first: string | undefined, second: string | undefined, flags: RunFlags): Promise<void> {
+async function run(first: string | undefined, second: string | undefined, asked: RunFlags): Promise<void> {
   // One argument may be a model or a prompt: an existing path is a model.
   const [modelName, promptArgument] =
     second === undefined && first !== undefined && !looksLikeModel(first)
       ? [undefined, first]
       : [first, second];
-  const model = await openModel(modelName, flags);
-  const promptTokens = await promptOf(model, promptArgument, flags);
+  const model = await openModel(modelName, asked);
+  const promptTokens = await promptOf(model, promptArgument, asked);
+  const flags = await resolveSparsity(model, asked, promptTokens.length + asked.maxTokens);
   const { eos } = model.bundle.manifest.model.tokens;
   const stopTokens = flags.ignoreEos ? [] : eos;
   const before = systemReadBytes();

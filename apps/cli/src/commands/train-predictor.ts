@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import os from "node:os";
 import { isBundle, openBundle, writeHeads } from "@flashlm/bundler";
 import { type BundleIndex, FlashlmError, type HeadName, isExactlySparse } from "@flashlm/contracts";
@@ -9,7 +8,7 @@ import { Option } from "commander";
 import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress } from "../progress.js";
 import { engineMemory } from "../session.js";
-import { parseTokens } from "../tokens-option.js";
+import { readTextTokens, type TextFlags } from "../text-option.js";
 import { loadHead } from "../training/head-file.js";
 import { recordActivations } from "../training/record-activations.js";
 import { type HeadFigures, headSettings, trainHeads } from "../training/train-heads.js";
@@ -17,9 +16,7 @@ import { TrainingFolder } from "../training/training-folder.js";
 import { describeHeads, manifestHeads, reportHeads } from "../training/training-report.js";
 import { recordingKey, splitTokens, spreadWindows } from "../training/training-text.js";
 
-interface TrainFlags extends EngineFlags {
-  readonly text?: string;
-  readonly tokens?: string;
+interface TrainFlags extends EngineFlags, TextFlags {
   readonly limit: number;
   readonly window: number;
   readonly rank: string;
@@ -82,7 +79,8 @@ async function trainPredictor(path: string, flags: TrainFlags): Promise<void> {
       `Expected a bundle folder but ${path} is none. Make one with: flashlm bundle CHECKPOINT --out ${path}`,
     );
   const bundle = await openBundle(path);
-  const windows = spreadWindows(await readTokens(path, flags), flags.window, flags.limit);
+  const tokenizer = flags.text === undefined ? null : await loadTokenizer(path);
+  const windows = spreadWindows(readTextTokens(flags, tokenizer), flags.window, flags.limit);
   if (windows.reduce((sum, window) => sum + window.length, 0) < 32)
     throw new FlashlmError("ENGINE_OPTION", "Expected at least 32 tokens to train on. Give a longer text.");
   const folder = new TrainingFolder(bundle, { recording: recordingKey(bundle, windows) });
@@ -139,28 +137,6 @@ function report(
     process.stdout.write(
       `${[...describeHeads("lowrank", lowrank!), "", ...describeHeads("lookahead", lookahead!)].join("\n")}\n`,
     );
-}
-
-async function readTokens(path: string, flags: TrainFlags): Promise<readonly number[]> {
-  if ((flags.text === undefined) === (flags.tokens === undefined))
-    throw new FlashlmError("ENGINE_OPTION", "Expected --text or --tokens, one of the two.");
-  if (flags.tokens !== undefined) return parseTokens(flags.tokens);
-  const tokenizer = await loadTokenizer(path);
-  if (!tokenizer)
-    throw new FlashlmError(
-      "TOKENIZER_UNSUPPORTED",
-      "Expected a tokenizer in the bundle but there is none: give --tokens instead of --text.",
-    );
-  return tokenizer.encode(readText(flags.text!), { addSpecialTokens: false });
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    const message = `Expected --text to name a readable file but ${path} cannot be read. Check the path.`;
-    throw new FlashlmError("ENGINE_OPTION", message, { path }, error);
-  }
 }
 
 function trainingOptions(flags: TrainFlags): TrainingOptions {

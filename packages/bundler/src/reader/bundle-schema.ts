@@ -158,6 +158,7 @@ const share = z.number().min(0).max(1);
 const head = z.strictObject({
   layerIndex: z.number().int().min(0).max(LAYER_COUNT_MAX),
   rank: count(HIDDEN_SIZE_MAX),
+  activation: z.literal("relu").exactOptional(),
   points: z
     .array(
       z.strictObject({

@@ -72,6 +72,8 @@ const VALUE_READERS: Readonly<Record<number, { bytes: number; read: (cursor: Ggu
   11: { bytes: 8, read: (cursor) => cursor.i64() },
   12: { bytes: 8, read: (cursor) => cursor.f64() },
 };
+/** "GGUF", and "PWRI" as PowerInfer writes over it; everything behind is alike. */
+const MAGICS: ReadonlySet<number> = new Set([0x46554747, 0x49525750]);
 const STRING_TYPE = 8;
 const ARRAY_TYPE = 9;
 
@@ -109,7 +111,7 @@ class HeaderParser {
 
   parse(): GgufHeader {
     const cursor = this.#cursor;
-    if (cursor.u32() !== 0x46554747) this.#fail("does not begin with GGUF");
+    if (!MAGICS.has(cursor.u32())) this.#fail("does not begin with GGUF");
     const version = cursor.u32();
     if (version !== 2 && version !== 3) {
       const isBigEndian = version > 0xffffff;

@@ -112,6 +112,20 @@ const PRESETS: readonly SyntheticPreset[] = [
   tinyPreset("tiny-phi", "phi", PHI_TARGETS),
   tinyPreset("tiny-llama", "llama", LLAMA_TARGETS),
   {
+    name: "opt-125m",
+    shape: {
+      family: "opt",
+      hiddenSize: 768,
+      layerCount: 12,
+      neuronCount: 3072,
+      headCount: 12,
+      vocabularySize: 50_272,
+      contextLengthMax: 2048,
+    },
+    targets: OPT_TARGETS,
+    digits: DIGITS,
+  },
+  {
     name: "opt-1.3b",
     shape: {
       family: "opt",

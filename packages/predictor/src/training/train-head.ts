@@ -9,6 +9,9 @@ import { startHead } from "./start-head.js";
 import { transposeInto } from "./transpose.js";
 import { type HeadShape, type Matrix, Workspace } from "./workspace.js";
 
+/** Heads are chosen by the thresholds that miss at most this share of the contribution; more costs too much of the answer. */
+const MISSED_TARGET_USED = 0.02;
+
 /** How a head is trained. */
 export interface TrainingOptions {
   /** Passes over the training tokens; 0 keeps the starting point. */
@@ -47,7 +50,10 @@ export class HeadTrainer {
     this.#head = allocateHead(this.#workspace, shape);
   }
 
-  /** Starts from the best linear estimate, trains with the balanced loss, and measures. `onProgress` gets the share of the steps done. */
+  /**
+   * Starts from the best linear estimate, trains with the balanced loss, and measures the start and each epoch on the held-out tokens: the head that names
+   * the fewest neurons there is kept, since training fits its own tokens ever better. `onProgress` gets the share of the steps done.
+   */
   async train(
     samples: HeadSamples,
     options: TrainingOptions,
@@ -55,8 +61,12 @@ export class HeadTrainer {
   ): Promise<TrainedHead> {
     const weights = lossWeights(samples, options.contributionPower);
     await startHead(this.#workspace, this.#head, samples, weights);
-    await this.#descend(samples, weights, options, onProgress);
-    return this.#finish(samples);
+    let best = await this.#measure(samples);
+    await this.#descend(samples, weights, options, onProgress, async () => {
+      const next = await this.#measure(samples);
+      if (namedShare(next) < namedShare(best)) best = next;
+    });
+    return best;
   }
 
   /** Forward and backward products of a minibatch, around the loss. */
@@ -98,6 +108,7 @@ export class HeadTrainer {
     weights: LossWeights,
     options: TrainingOptions,
     onProgress: (doneShare: number) => void,
+    onEpoch: () => Promise<void>,
   ): Promise<void> {
     const { shape, ...m } = this.#head;
     const { hiddenSize, neuronCount, rank, batchTokens } = shape;
@@ -137,6 +148,7 @@ export class HeadTrainer {
       optimizers[1]!.step(m.bTransposed.floats, m.bGradient.floats, rate * scales[1]!, options.weightDecay);
       optimizers[2]!.step(m.bias.floats, biasGradient, rate, 0);
       transposeInto(m.bTransposed.floats, rank, neuronCount, m.b.floats);
+      if ((step + 1) % batchesPerEpoch === 0) await onEpoch();
       onProgress((step + 1) / stepCount);
     }
   }
@@ -155,11 +167,11 @@ export class HeadTrainer {
     x.floats.fill(0, tokens.length * hiddenSize);
   }
 
-  /** Rounds the head to f16 and measures what it then does, with the kernels that will run it. */
-  async #finish(samples: HeadSamples): Promise<TrainedHead> {
+  /** Rounds the head to f16 and measures what it then does, with the kernels that will run it. The head itself stays as it is, to be trained on. */
+  async #measure(samples: HeadSamples): Promise<TrainedHead> {
     const { shape, ...m } = this.#head;
     const { hiddenSize, neuronCount, rank, batchTokens } = shape;
-    // The gradients are done with: their memory takes the rounded weights.
+    // Gradients are made anew in each step: between steps their memory takes the rounded weights.
     const { memory } = this.#workspace.kernels;
     for (const [from, to] of [
       [m.a, m.aGradient],
@@ -209,6 +221,12 @@ export class HeadTrainer {
       activeShare: active / (samples.heldOut.length * neuronCount),
     };
   }
+}
+
+/** Share of the neurons that a head names on the held-out tokens, over the thresholds that are used: those that miss little. */
+function namedShare({ points }: TrainedHead): number {
+  const used = points.filter(({ missedTarget }) => missedTarget <= MISSED_TARGET_USED);
+  return used.reduce((sum, point) => sum + point.predictedShare, 0) / used.length;
 }
 
 function rootMeanSquare(values: Float32Array): number {
