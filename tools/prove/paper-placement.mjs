@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { countTests } from "../lib/counts.mjs";
 import {
   fixture,
   flashlmCommand,
@@ -13,6 +14,7 @@ import {
 import { MARGIN } from "../lib/greedy.mjs";
 import { marginOf, readLogits } from "../lib/logit-margin.mjs";
 import { run } from "../lib/shell.mjs";
+import { vitestReport } from "../lib/vitest-report.mjs";
 
 /** FLASHLM_PROVE_TOKENS shortens runs while developing. */
 const STEPS = Number(process.env.FLASHLM_PROVE_TOKENS ?? 256);
@@ -241,12 +243,23 @@ async function tinyParts(folder) {
   return parts;
 }
 
+/** Sampled tokens with a draft follow the target's distribution: chi-square over many seeds; the tests state their threshold. */
+async function distributionStays() {
+  const runs = "2000";
+  const { report, code } = await vitestReport(["packages/runtime/test/speculative"], { FLASHLM_RUNS: runs });
+  const { passed, failed, skipped } = countTests(report, code);
+  return {
+    ok: failed === 0 && skipped === 0 && passed > 0,
+    figure: `distribution with drafts, ${runs} seeds a test: ${passed} passed, ${failed} failed, ${skipped} skipped`,
+  };
+}
+
 async function placementNeverMatters() {
   if (!hasShared || !existsSync(MODELS.student))
     return { ok: false, figure: "the ReLU student is not beside the project (../shared/models)" };
   const folder = mkdtempSync(join(tmpdir(), "flashlm-placement-"));
   try {
-    const parts = [...(await tinyParts(folder)), ...(await studentParts(folder))];
+    const parts = [...(await tinyParts(folder)), ...(await studentParts(folder)), await distributionStays()];
     return {
       ok: parts.every((part) => part.ok),
       figure: `${STEPS} tokens each: ${parts.map((part) => part.figure).join("; ")}`,

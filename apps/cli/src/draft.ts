@@ -73,7 +73,7 @@ export async function openDraft(
   }[option.kind]();
   return {
     model,
-    flags: { ...rest, sparsity: flags.draftSparsity },
+    flags: { ...rest, sparsity: flags.draftSparsity, lookAhead: "auto" },
     memoryBytes,
     draftTokens: flags.draftTokens,
   };

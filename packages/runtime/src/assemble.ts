@@ -4,6 +4,7 @@ import {
   type KernelSet,
   type NeuronCache,
   type ReadPlanner,
+  type SparsityPredictor,
 } from "@flashlm/contracts";
 import { largestBytes, layerBlock, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
 import { withPrecision } from "./dot-precision.js";
@@ -120,6 +121,23 @@ function createRecords(
   return { cache, records, lookAhead, planner };
 }
 
+function createPredictor(
+  { bundle, predictor }: EngineParts,
+  plan: MemoryPlan,
+  kernels: KernelSet,
+  state: RunState,
+  residency: Residency,
+): SparsityPredictor {
+  return predictor.create({
+    kernels,
+    manifest: bundle.manifest,
+    tokenCapacity: plan.tokenCapacity,
+    tokenCount: state.tokenCountWord,
+    hidden: state.normed,
+    tensor: (name) => residency.weight(`predictor.${name.split(".")[1]}`, bundle.tensor(name)),
+  });
+}
+
 async function join(
   parts: EngineParts,
   options: EngineOptions,
@@ -134,14 +152,7 @@ async function join(
   const state = createRunState(bundle, plan, kernels);
   const residency = await loadBlocks(parts, plan, reader, kernels);
   const { cache, records, lookAhead, planner } = createRecords(parts, options, plan, reader, kernels, state);
-  const predictor = parts.predictor.create({
-    kernels,
-    manifest: bundle.manifest,
-    tokenCapacity: plan.tokenCapacity,
-    tokenCount: state.tokenCountWord,
-    hidden: state.normed,
-    tensor: (name) => residency.weight(`predictor.${name.split(".")[1]}`, bundle.tensor(name)),
-  });
+  const predictor = createPredictor(parts, plan, kernels, state, residency);
   const { onActivations } = options;
   const activation = kernels.memory.floats(
     state.activation,
