@@ -46,14 +46,14 @@ export function headMatrix(
 ): HalfMatrix {
   const [rowCount, columnCount] = place.shape as [number, number];
   let largest = 0;
-  let isFinite = true;
+  let allFinite = true;
   eachRow(place, divisors, (_, values) => {
     for (const value of values) {
-      isFinite &&= Number.isFinite(value);
+      allFinite &&= Number.isFinite(value);
       largest = Math.max(largest, Math.abs(value));
     }
   });
-  if (!isFinite) {
+  if (!allFinite) {
     const { path } = place.file;
     throw new FlashlmError("CHECKPOINT_FORMAT", `${path} has a head with numbers that are not finite`, {
       path,
