@@ -92,6 +92,9 @@ inline void downOneToken(const DownJob& job, uint32_t first, uint32_t count) {
 constexpr uint32_t kDownPositions = 32;
 constexpr uint32_t kDownVectors = 8;
 constexpr uint32_t kDownColumns = 512;
+/** Floats from one row of the panel to the next: a line more than a power of two, or all rows would compete for the same cache sets. */
+constexpr uint32_t kDownStride = kDownColumns + 16;
+static_assert(kDownPositions * kDownStride * 4 <= kScratchBytes, "a panel fits the scratch");
 constexpr uint32_t kDownTokens = 16;
 
 /** The positions of a block that a token has use for, ascending. */
@@ -105,25 +108,31 @@ inline LiveList liveOf(const float* activations, uint32_t count) {
   LiveList list;
   for (uint32_t k = 0; k < count; k++) {
     list.factors[list.count] = activations[k];
-    list.offsets[list.count] = k * kDownColumns;
+    list.offsets[list.count] = k * kDownStride;
     list.count += activations[k] != 0;
   }
   return list;
 }
 
-/** target += the listed rows, over `count` columns, of which registers hold kDownVectors vectors at a time. */
-inline void addListed(const LiveList& list, const float* panel, uint32_t count, float* target) {
-  uint32_t k = 0;
-  for (; k + kDownVectors * W <= count; k += kDownVectors * W) {
-    F sums[kDownVectors];
-    for (uint32_t v = 0; v < kDownVectors; v++) sums[v] = fLoad(target + k + v * W);
-    for (uint32_t i = 0; i < list.count; i++) {
-      const F factor = fSet(list.factors[i]);
-      const float* row = panel + list.offsets[i] + k;
-      for (uint32_t v = 0; v < kDownVectors; v++) sums[v] = fFma(factor, fLoad(row + v * W), sums[v]);
-    }
-    for (uint32_t v = 0; v < kDownVectors; v++) fStore(target + k + v * W, sums[v]);
+/** target += the listed rows, over V vectors of columns that stay in registers. */
+template <uint32_t V>
+inline void addListedVectors(const LiveList& list, const float* panel, float* target) {
+  F sums[V];
+  for (uint32_t v = 0; v < V; v++) sums[v] = fLoad(target + v * W);
+  for (uint32_t i = 0; i < list.count; i++) {
+    const F factor = fSet(list.factors[i]);
+    const float* row = panel + list.offsets[i];
+    for (uint32_t v = 0; v < V; v++) sums[v] = fFma(factor, fLoad(row + v * W), sums[v]);
   }
+  for (uint32_t v = 0; v < V; v++) fStore(target + v * W, sums[v]);
+}
+
+/** target += the listed rows, over at most kDownVectors vectors of columns. */
+inline void addListed(const LiveList& list, const float* panel, uint32_t count, float* target) {
+  if (count == kDownVectors * W) return addListedVectors<kDownVectors>(list, panel, target);
+  uint32_t k = 0;
+  for (; k + 4 * W <= count; k += 4 * W) addListedVectors<4>(list, panel + k, target + k);
+  for (; k + 2 * W <= count; k += 2 * W) addListedVectors<2>(list, panel + k, target + k);
   for (; k < count; k += W) {
     const uint32_t width = leastOf(W, count - k);
     F sum = fLoadPart(target + k, width);
@@ -142,7 +151,7 @@ inline bool fillPanel(const DownJob& job, uint32_t position, uint32_t rowCount, 
     if (!used) continue;
     const uint8_t* found = job.run->record(job.addresses, position + r, record.strideBytes);
     if (found == nullptr) return false;
-    dequantise(record.down.dtype, found + record.down.offsetBytes, first, count, panel + r * kDownColumns);
+    dequantise(record.down.dtype, found + record.down.offsetBytes, first, count, panel + r * kDownStride);
   }
   return true;
 }
