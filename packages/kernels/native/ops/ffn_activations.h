@@ -119,6 +119,25 @@ inline bool fillGroup(const ActivationsJob& job, uint32_t k, uint32_t count, Neu
   return true;
 }
 
+/** Bytes at the start of a record's part that are asked for while the group before is computed; hardware prefetchers take it from there. */
+constexpr uint64_t kPrefetchBytes = 4096;
+
+/** Asks for the first parts of the `count` records from order index `k` on. Ends at whatever is wrong: the group itself reports it. */
+inline void prefetchGroup(const ActivationsJob& job, uint32_t k, uint32_t count) {
+  const Record& record = job.op->record;
+  const Part& part = record.gate.present ? record.gate : record.up;
+  const uint64_t partBytes = rowBytes(part.dtype, record.hiddenSize);
+  const uint64_t lengthBytes = partBytes < kPrefetchBytes ? partBytes : kPrefetchBytes;
+  for (uint32_t r = 0; r < count; r++) {
+    const uint32_t position = job.order[k + r];
+    if (!mayUse(job, position)) return;
+    const uint64_t at = static_cast<uint64_t>(job.addresses[position]) << 4;
+    if (!job.run->inside(at, record.strideBytes)) return;
+    const uint8_t* row = job.run->arena + at + part.offsetBytes;
+    for (uint64_t line = 0; line < lengthBytes; line += kLineBytes) prefetch(row + line);
+  }
+}
+
 inline void activationsPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const ActivationsJob& job = *static_cast<const ActivationsJob*>(pointer);
   const Record& record = job.op->record;
@@ -129,6 +148,7 @@ inline void activationsPiece(void* pointer, uint32_t piece, uint32_t thread) {
   for (uint32_t k = first; k < end; k += step) {
     NeuronGroup group;
     if (!fillGroup(job, k, leastOf(step, end - k), group)) return;
+    if (isDirect(job.source) && k + step < end) prefetchGroup(job, k + step, leastOf(step, end - k - step));
     if (!record.gate.present) {
       dotPart(job, group, record.up, job.upSource, true, thread);
       continue;

@@ -15,13 +15,24 @@ struct DownJob {
 /** Rows that meet the target at a time where there is one token: one load and store of it for so many. */
 constexpr int kDownRows = 8;
 
-/** target += factors[r] * rows[r], r ascending, for `count` columns from column `first`. */
+/** Bytes of `count` columns of a row. */
+template <uint32_t DTYPE>
+constexpr uint64_t columnBytes(uint64_t count) {
+  return isBlockDtype(DTYPE) ? count / 32 * blockBytes<DTYPE>() : count * (DTYPE == kF32 ? 4 : 2);
+}
+
+/**
+ * target += factors[r] * rows[r], r ascending, for `count` columns from column `first`. Records lie anywhere, and hardware prefetchers start
+ * anew with each: the lines of the rows that come next (the kDownRows behind these) are asked for on the way.
+ */
 template <uint32_t DTYPE, int R>
-inline void addRows(const uint8_t* const* rows, const float* factors, uint32_t first, uint32_t count, float* target) {
+inline void addRows(const uint8_t* const* rows, const float* factors, uint32_t first, uint32_t count, float* target, bool hasNext) {
   F factor[R];
   for (int r = 0; r < R; r++) factor[r] = fSet(factors[r]);
   if (isBlockDtype(DTYPE)) {
     for (uint32_t b = 0; b < count / 32; b++) {
+      if (hasNext && R == kDownRows)
+        for (int r = 0; r < R; r++) prefetch(rows[R + r] + (first / 32 + b) * blockBytes<DTYPE>());
       F sums[32 / W];
       for (int j = 0; j < 32 / W; j++) sums[j] = fLoad(target + b * 32 + j * W);
       for (int r = 0; r < R; r++) {
@@ -35,6 +46,8 @@ inline void addRows(const uint8_t* const* rows, const float* factors, uint32_t f
   }
   uint32_t k = 0;
   for (; k + W <= count; k += W) {
+    if (hasNext && R == kDownRows && columnBytes<DTYPE>(k) % kLineBytes == 0)
+      for (int r = 0; r < R; r++) prefetch(rows[R + r] + columnBytes<DTYPE>(first + k));
     F sum = fLoad(target + k);
     for (int r = 0; r < R; r++) sum = fFma(factor[r], weightsAt<DTYPE>(rows[r], first + k), sum);
     fStore(target + k, sum);
@@ -48,9 +61,10 @@ inline void addRows(const uint8_t* const* rows, const float* factors, uint32_t f
 template <uint32_t DTYPE>
 inline void addRowsOf(const uint8_t* const* rows, const float* factors, uint32_t rowCount, uint32_t first, uint32_t count, float* target) {
   uint32_t r = 0;
-  for (; r + kDownRows <= rowCount; r += kDownRows) addRows<DTYPE, kDownRows>(rows + r, factors + r, first, count, target);
-  for (; r + 2 <= rowCount; r += 2) addRows<DTYPE, 2>(rows + r, factors + r, first, count, target);
-  if (r < rowCount) addRows<DTYPE, 1>(rows + r, factors + r, first, count, target);
+  for (; r + kDownRows <= rowCount; r += kDownRows)
+    addRows<DTYPE, kDownRows>(rows + r, factors + r, first, count, target, r + 2 * kDownRows <= rowCount);
+  for (; r + 2 <= rowCount; r += 2) addRows<DTYPE, 2>(rows + r, factors + r, first, count, target, false);
+  if (r < rowCount) addRows<DTYPE, 1>(rows + r, factors + r, first, count, target, false);
 }
 
 inline void addSomeRows(uint32_t dtype, const uint8_t* const* rows, const float* factors, uint32_t rowCount, uint32_t first, uint32_t count, float* target) {
@@ -70,10 +84,13 @@ inline void addSomeRows(uint32_t dtype, const uint8_t* const* rows, const float*
   }
 }
 
+/** Rows whose places are looked up before they are added. */
+constexpr uint32_t kDownLookUp = 512;
+
 inline void downOneToken(const DownJob& job, uint32_t first, uint32_t count) {
   const Record& record = job.op->record;
-  const uint8_t* rows[kDownRows];
-  float factors[kDownRows];
+  const uint8_t* rows[kDownLookUp];
+  float factors[kDownLookUp];
   uint32_t waiting = 0;
   for (uint32_t p = 0; p < job.positionCount; p++) {
     if (job.activations[p] == 0) continue;
@@ -81,7 +98,7 @@ inline void downOneToken(const DownJob& job, uint32_t first, uint32_t count) {
     if (found == nullptr) return;
     rows[waiting] = found + record.down.offsetBytes;
     factors[waiting] = job.activations[p];
-    if (++waiting < kDownRows) continue;
+    if (++waiting < kDownLookUp) continue;
     addSomeRows(record.down.dtype, rows, factors, waiting, first, count, job.target + first);
     waiting = 0;
   }
@@ -207,10 +224,10 @@ inline void ffnDown(Run& run, const Op& op, uint32_t tokens) {
   job.target = reinterpret_cast<float*>(run.place(op.target, 4ull * hidden * tokens));
   job.bias = run.vector(op.bias, hidden);
   if (run.fault != kFaultNone) return;
-  // Long pieces of a row keep the prefetchers busy; three per thread even out who is late.
+  // One piece per thread: the longer the piece of a row, the longer prefetchers follow it (bench/ops.mjs, sparse FFN).
   const uint32_t threads = run.threadCount;
   const uint64_t bytes = rowBytes(op.record.down.dtype, hidden) * job.positionCount * tokens;
-  const uint32_t pieces = threads == 1 || bytes < 2 * kPieceCost ? 1 : threads * 3;
+  const uint32_t pieces = threads == 1 || bytes < 2 * kPieceCost ? 1 : threads;
   job.perPiece = ((hidden + pieces - 1) / pieces + 31) / 32 * 32;
   run.parallel(downPiece, &job, pieceCount(hidden, job.perPiece));
 }

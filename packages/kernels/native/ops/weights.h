@@ -8,6 +8,17 @@ using namespace flashlm;
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 inline uint32_t leastOf(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+constexpr uint64_t kLineBytes = 64;
+
+/** Asks for a cache line that is read soon. */
+inline void prefetch(const void* p) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(p);
+#else
+  (void)p;
+#endif
+}
+
 /** The first `count` (below W) lanes, zeros behind them; reads nothing beyond. */
 inline F fLoadPart(const float* p, uint32_t count) {
   float lanes[W] = {};
