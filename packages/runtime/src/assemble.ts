@@ -15,6 +15,7 @@ import { FlightReads } from "./flight-reads.js";
 import { ForwardPass } from "./forward.js";
 import { LookAhead } from "./look-ahead.js";
 import { BLOCK_ALIGNMENT_BYTES, FLIGHT_COUNT, type MemoryPlan } from "./memory-plan.js";
+import { attachMemory, memoryCopy } from "./memory-windows.js";
 import { compileLayers, createHead } from "./programs.js";
 import { READ_BYTES_MAX } from "./read-into.js";
 import { RecordStream } from "./record-stream.js";
@@ -100,18 +101,15 @@ function createRecords(
   const slotBase = plan.slotCountByLayer.map((count) =>
     kernels.memory.allocate(Math.max(count * strideBytes, 64), BLOCK_ALIGNMENT_BYTES),
   );
-  const bytes = kernels.memory.bytes(
-    { arenaId: 0, offsetBytes: 0 },
-    kernels.memory.arenas[0]?.lengthBytes ?? 0,
-  );
+  const copy = memoryCopy(kernels.memory);
   const moveRecord = (layerIndex: number, from: number, to: number): void => {
     const base = slotBase[layerIndex]!.offsetBytes;
-    bytes.copyWithin(base + to * strideBytes, base + from * strideBytes, base + (from + 1) * strideBytes);
+    copy(base + to * strideBytes, base + from * strideBytes, strideBytes);
   };
   const planner = createPlanner(parts, reader);
   const flights = Array.from({ length: FLIGHT_COUNT }, () => createFlight(bundle, plan, kernels, state));
   const { flightBytes } = plan;
-  const reads = new FlightReads({ bundle, reader, planner, kernels, flightBytes });
+  const reads = new FlightReads({ bundle, reader, planner, copy, flightBytes });
   const verifier = new RecordVerifier(bundle, kernels, options.verify ?? "first");
   const shared = { bundle, cache, slotBase, reads, verifier };
   const records = new RecordStream({ ...shared, planner, flights, flightBytes });
@@ -142,13 +140,12 @@ async function join(
   parts: EngineParts,
   options: EngineOptions,
   plan: MemoryPlan,
-  reader: FlashReader,
+  opened: FlashReader,
   kernels: KernelSet,
 ): Promise<Machine> {
   const { bundle } = parts;
-  checkVersions({ bundle, reader, kernels });
-  const arena = kernels.memory.arenas[0];
-  if (arena) reader.attach(arena);
+  checkVersions({ bundle, reader: opened, kernels });
+  const reader = attachMemory(opened, kernels.memory);
   const state = createRunState(bundle, plan, kernels);
   const residency = await loadBlocks(parts, plan, reader, kernels);
   const { cache, records, lookAhead, planner } = createRecords(parts, options, plan, reader, kernels, state);

@@ -3,7 +3,6 @@ import {
   assert,
   type BundleIndex,
   type FlashReader,
-  type KernelSet,
   type PendingReads,
   ReadBatch,
   type ReadPlanner,
@@ -12,6 +11,7 @@ import {
   WantedReads,
 } from "@flashlm/contracts";
 import type { Flight } from "./flight.js";
+import type { MemoryCopy } from "./memory-windows.js";
 
 /** Index of `neurons.safetensors` among the reader's files. */
 const NEURON_FILE_INDEX = 1;
@@ -21,7 +21,8 @@ export interface FlightReadsParts {
   readonly bundle: BundleIndex;
   readonly reader: FlashReader;
   readonly planner: ReadPlanner;
-  readonly kernels: KernelSet;
+  /** Copies within kernel memory. */
+  readonly copy: MemoryCopy;
   /** Staging of each flight. */
   readonly flightBytes: number;
 }
@@ -29,15 +30,12 @@ export interface FlightReadsParts {
 /** Turns the records that a flight wants into planned reads, and what was read into addresses. One flight at a time. */
 export class FlightReads {
   readonly #parts: FlightReadsParts;
-  readonly #bytes: Uint8Array;
   readonly #wanted: WantedReads;
   readonly #batch: ReadBatch;
 
   constructor(parts: FlightReadsParts) {
     this.#parts = parts;
     const neuronCount = parts.bundle.manifest.model.ffn.neuronCount;
-    const arena = parts.kernels.memory.arenas[0];
-    this.#bytes = parts.kernels.memory.bytes({ arenaId: 0, offsetBytes: 0 }, arena?.lengthBytes ?? 0);
     this.#wanted = new WantedReads(neuronCount);
     this.#batch = new ReadBatch(neuronCount);
   }
@@ -125,8 +123,7 @@ export class FlightReads {
         const wanted = plan.pieceWanted[piece]!;
         const slotAt = flight.wantedTarget[wanted]!;
         const landedAt = stagedAt + plan.pieceOffsetBytes[piece]!;
-        if (slotAt !== TARGET_ANYWHERE && !direct)
-          this.#bytes.copyWithin(slotAt, landedAt, landedAt + strideBytes);
+        if (slotAt !== TARGET_ANYWHERE && !direct) this.#parts.copy(slotAt, landedAt, strideBytes);
         const at = (slotAt === TARGET_ANYWHERE ? landedAt : slotAt) / ADDRESS_UNIT_BYTES;
         const first = flight.wantedPosition[wanted]!;
         for (let record = 0; record < flight.wantedRecords[wanted]!; record++)

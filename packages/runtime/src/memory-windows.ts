@@ -1,0 +1,106 @@
+import {
+  type FlashFile,
+  type FlashReader,
+  type KernelMemory,
+  type MemoryArena,
+  type MemoryHandle,
+  type PendingReads,
+  ReadBatch,
+  type ReaderCapabilities,
+  type ReaderStats,
+  type ReadPriority,
+} from "@flashlm/contracts";
+
+/** Longest view that hosts make of a memory (Node 20). */
+const WINDOW_BYTES = 2 ** 32;
+/** Windows overlap by this, so that every read lies within one. Longer than any read of the engine. */
+const OVERLAP_BYTES = 64 * 2 ** 20;
+const STEP_BYTES: number = WINDOW_BYTES - OVERLAP_BYTES;
+
+/**
+ * Attaches kernel memory to a reader, and returns the reader to submit to. A memory that one view cannot span becomes several overlapping
+ * arenas, and targets in it are translated on the way.
+ */
+export function attachMemory(reader: FlashReader, memory: KernelMemory): FlashReader {
+  const arena = memory.arenas[0];
+  if (!arena) return reader;
+  if (arena.lengthBytes <= WINDOW_BYTES) {
+    reader.attach(arena);
+    return reader;
+  }
+  const windowCount = Math.ceil((arena.lengthBytes - OVERLAP_BYTES) / STEP_BYTES);
+  for (let arenaId = 0; arenaId < windowCount; arenaId++) {
+    const offsetBytes = arenaId * STEP_BYTES;
+    const lengthBytes = Math.min(WINDOW_BYTES, arena.lengthBytes - offsetBytes);
+    reader.attach({ arenaId, lengthBytes, bytes: memory.bytes({ arenaId: 0, offsetBytes }, lengthBytes) });
+  }
+  return new WindowedReader(reader, windowCount);
+}
+
+/** A reader whose targets are offsets in a memory longer than a view. */
+class WindowedReader implements FlashReader {
+  readonly contractVersion = 1;
+  readonly #inner: FlashReader;
+  readonly #windowCount: number;
+  #batch: ReadBatch = new ReadBatch(0);
+
+  constructor(inner: FlashReader, windowCount: number) {
+    this.#inner = inner;
+    this.#windowCount = windowCount;
+  }
+
+  get capabilities(): ReaderCapabilities {
+    return this.#inner.capabilities;
+  }
+
+  get files(): readonly FlashFile[] {
+    return this.#inner.files;
+  }
+
+  attach(arena: MemoryArena): void {
+    this.#inner.attach(arena);
+  }
+
+  allocateTarget(lengthBytes: number): { readonly handle: MemoryHandle; readonly bytes: Uint8Array } {
+    return this.#inner.allocateTarget(lengthBytes);
+  }
+
+  submit(batch: ReadBatch, options?: { readonly priority?: ReadPriority }): PendingReads {
+    if (this.#batch.capacity < batch.count) this.#batch = new ReadBatch(batch.capacity);
+    const own = this.#batch;
+    own.clear();
+    for (let index = 0; index < batch.count; index++) {
+      const arenaId = batch.targetArenaId[index]!;
+      const offsetBytes = batch.targetOffsetBytes[index]!;
+      const window =
+        arenaId === 0 ? Math.min(this.#windowCount - 1, Math.floor(offsetBytes / STEP_BYTES)) : arenaId;
+      own.push(batch.fileIndex[index]!, batch.offsetBytes[index]!, batch.lengthBytes[index]!, {
+        arenaId: window,
+        offsetBytes: arenaId === 0 ? offsetBytes - window * STEP_BYTES : offsetBytes,
+      });
+    }
+    return this.#inner.submit(own, options);
+  }
+
+  stats(): ReaderStats {
+    return this.#inner.stats();
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+}
+
+/** Copies bytes within a kernel memory of any length. Offsets in bytes. */
+export type MemoryCopy = (toBytes: number, fromBytes: number, lengthBytes: number) => void;
+
+/** Makes the function that copies within a memory; without views of its own where one view spans the memory. */
+export function memoryCopy(memory: KernelMemory): MemoryCopy {
+  const lengthBytes = memory.arenas[0]?.lengthBytes ?? 0;
+  const view = (offsetBytes: number, length: number): Uint8Array =>
+    memory.bytes({ arenaId: 0, offsetBytes }, length);
+  if (lengthBytes > WINDOW_BYTES)
+    return (toBytes, fromBytes, length) => view(toBytes, length).set(view(fromBytes, length));
+  const all = view(0, lengthBytes);
+  return (toBytes, fromBytes, length) => all.copyWithin(toBytes, fromBytes, fromBytes + length);
+}
