@@ -11,30 +11,39 @@ import {
   type ReadPriority,
 } from "@flashlm/contracts";
 
-/** Longest view that hosts make of a memory (Node 20). */
-const WINDOW_BYTES = 2 ** 32;
-/** Windows overlap by this, so that every read lies within one. Longer than any read of the engine. */
-const OVERLAP_BYTES = 64 * 2 ** 20;
-const STEP_BYTES: number = WINDOW_BYTES - OVERLAP_BYTES;
+/** How a long memory is cut. Bytes. */
+export interface WindowSizes {
+  readonly windowBytes: number;
+  /** Windows overlap by this, so that every read lies within one: at least as long as the longest read. */
+  readonly overlapBytes: number;
+}
+
+/** The longest view that hosts make of a memory (Node 20); reads of the engine are far shorter than the overlap. */
+const WINDOWS: WindowSizes = { windowBytes: 2 ** 32, overlapBytes: 64 * 2 ** 20 };
 
 /**
  * Attaches kernel memory to a reader, and returns the reader to submit to. A memory that one view cannot span becomes several overlapping
  * arenas, and targets in it are translated on the way.
  */
-export function attachMemory(reader: FlashReader, memory: KernelMemory): FlashReader {
+export function attachMemory(
+  reader: FlashReader,
+  memory: KernelMemory,
+  { windowBytes, overlapBytes }: WindowSizes = WINDOWS,
+): FlashReader {
   const arena = memory.arenas[0];
   if (!arena) return reader;
-  if (arena.lengthBytes <= WINDOW_BYTES) {
+  if (arena.lengthBytes <= windowBytes) {
     reader.attach(arena);
     return reader;
   }
-  const windowCount = Math.ceil((arena.lengthBytes - OVERLAP_BYTES) / STEP_BYTES);
+  const stepBytes = windowBytes - overlapBytes;
+  const windowCount = Math.ceil((arena.lengthBytes - overlapBytes) / stepBytes);
   for (let arenaId = 0; arenaId < windowCount; arenaId++) {
-    const offsetBytes = arenaId * STEP_BYTES;
-    const lengthBytes = Math.min(WINDOW_BYTES, arena.lengthBytes - offsetBytes);
+    const offsetBytes = arenaId * stepBytes;
+    const lengthBytes = Math.min(windowBytes, arena.lengthBytes - offsetBytes);
     reader.attach({ arenaId, lengthBytes, bytes: memory.bytes({ arenaId: 0, offsetBytes }, lengthBytes) });
   }
-  return new WindowedReader(reader, windowCount);
+  return new WindowedReader(reader, windowCount, stepBytes);
 }
 
 /** A reader whose targets are offsets in a memory longer than a view. */
@@ -42,11 +51,13 @@ class WindowedReader implements FlashReader {
   readonly contractVersion = 1;
   readonly #inner: FlashReader;
   readonly #windowCount: number;
+  readonly #stepBytes: number;
   #batch: ReadBatch = new ReadBatch(0);
 
-  constructor(inner: FlashReader, windowCount: number) {
+  constructor(inner: FlashReader, windowCount: number, stepBytes: number) {
     this.#inner = inner;
     this.#windowCount = windowCount;
+    this.#stepBytes = stepBytes;
   }
 
   get capabilities(): ReaderCapabilities {
@@ -73,10 +84,10 @@ class WindowedReader implements FlashReader {
       const arenaId = batch.targetArenaId[index]!;
       const offsetBytes = batch.targetOffsetBytes[index]!;
       const window =
-        arenaId === 0 ? Math.min(this.#windowCount - 1, Math.floor(offsetBytes / STEP_BYTES)) : arenaId;
+        arenaId === 0 ? Math.min(this.#windowCount - 1, Math.floor(offsetBytes / this.#stepBytes)) : arenaId;
       own.push(batch.fileIndex[index]!, batch.offsetBytes[index]!, batch.lengthBytes[index]!, {
         arenaId: window,
-        offsetBytes: arenaId === 0 ? offsetBytes - window * STEP_BYTES : offsetBytes,
+        offsetBytes: arenaId === 0 ? offsetBytes - window * this.#stepBytes : offsetBytes,
       });
     }
     return this.#inner.submit(own, options);
@@ -95,11 +106,14 @@ class WindowedReader implements FlashReader {
 export type MemoryCopy = (toBytes: number, fromBytes: number, lengthBytes: number) => void;
 
 /** Makes the function that copies within a memory; without views of its own where one view spans the memory. */
-export function memoryCopy(memory: KernelMemory): MemoryCopy {
+export function memoryCopy(
+  memory: KernelMemory,
+  { windowBytes }: Pick<WindowSizes, "windowBytes"> = WINDOWS,
+): MemoryCopy {
   const lengthBytes = memory.arenas[0]?.lengthBytes ?? 0;
   const view = (offsetBytes: number, length: number): Uint8Array =>
     memory.bytes({ arenaId: 0, offsetBytes }, length);
-  if (lengthBytes > WINDOW_BYTES)
+  if (lengthBytes > windowBytes)
     return (toBytes, fromBytes, length) => view(toBytes, length).set(view(fromBytes, length));
   const all = view(0, lengthBytes);
   return (toBytes, fromBytes, length) => all.copyWithin(toBytes, fromBytes, fromBytes + length);
