@@ -26,15 +26,16 @@ const SPEED_LEAST = 15;
 const IO_TOLERANCE = 0.02;
 const RUNS = 3;
 
-/** A PATH without any compiler: node's own folder and links to everything in the system's but compilers. */
+/** A PATH without any compiler: links to node's tools and to everything of the system's but compilers, also where node is among them. */
 function pathWithoutCompiler(folder) {
   const bin = join(folder, "bin");
   mkdirSync(bin);
   const hidden =
     /^(g\+\+|gcc|cc|c\+\+|clang|clang\+\+|c89|c99|cpp|make|cmake|ninja|ld|as)(-[\d.]+)?$|-linux-gnu-/;
-  for (const source of ["/usr/bin", "/bin"]) {
+  const nodeFolder = dirname(process.execPath);
+  for (const source of [nodeFolder, "/usr/bin", "/bin"]) {
     for (const name of readdirSync(source)) {
-      if (hidden.test(name)) continue;
+      if (hidden.test(name) || (source === nodeFolder && !/^(node|npm|npx|corepack)$/.test(name))) continue;
       try {
         symlinkSync(join(source, name), join(bin, name));
       } catch {
@@ -42,7 +43,7 @@ function pathWithoutCompiler(folder) {
       }
     }
   }
-  return `${dirname(process.execPath)}:${bin}`;
+  return bin;
 }
 
 async function freshClone(folder, environment, reader) {
@@ -78,7 +79,11 @@ async function demoOnFreshClone() {
     try {
       const result = compiler
         ? await freshClone(folder, {}, /mode: .*reader (io_uring|pread)/)
-        : await freshClone(folder, { PATH: pathWithoutCompiler(folder) }, /mode: .*reader node/);
+        : await freshClone(
+            folder,
+            { PATH: pathWithoutCompiler(folder), CC: "", CXX: "" },
+            /mode: kernels wasm.*reader node/,
+          );
       ok &&= result.ok;
       lines.push(
         `${compiler ? "with" : "without"} a compiler: ${result.figure}${result.log ? `\n${result.log}\n` : ""}`,
