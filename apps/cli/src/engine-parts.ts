@@ -49,8 +49,8 @@ export function composeParts(bundle: BundleIndex, flags: EngineFlags): EnginePar
       const { inFlightMax } = reader.capabilities;
       return createReadPlanner({ alignmentBytes: choice.alignmentBytes, inFlightMax, profile });
     },
-    createKernels: (options) =>
-      loadKernels({ target: flags.kernels, ...options, memoryBytes: options.memoryBytes }),
+    // The mode line says what was passed over and why.
+    createKernels: (options) => loadKernels({ target: flags.kernels, ...options, onFallback: () => {} }),
     kernelOverheadBytes,
     // "auto" is the slot map, which moves no bytes (docs/decisions/0003-cache-default.md).
     cache: parseCache(flags.cache).part,

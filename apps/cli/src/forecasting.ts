@@ -113,7 +113,7 @@ async function quickProfile(model: OpenModel, flags: EngineFlags): Promise<Devic
 async function probe(model: OpenModel, flags: EngineFlags, threadCount: number): Promise<KernelSpeed> {
   const kernel = await probeKernels({
     bundle: model.bundle,
-    createKernels: (options) => loadKernels({ target: flags.kernels, ...options }),
+    createKernels: (options) => loadKernels({ target: flags.kernels, ...options, onFallback: () => {} }),
     kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
     threadCount,
     cacheDtype: flags.kvCache === "auto" ? null : flags.kvCache,

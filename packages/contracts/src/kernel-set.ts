@@ -264,6 +264,8 @@ export interface KernelMemory {
 export interface KernelSet {
   readonly contractVersion: 1;
   readonly target: string;
+  /** Why a faster target was passed over, for people; absent where none was. */
+  readonly note?: string;
   readonly threadCount: number;
   readonly memory: KernelMemory;
   /** Whether ops of this name take weights of this dtype. */

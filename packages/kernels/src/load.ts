@@ -81,8 +81,10 @@ export async function loadKernels(options: LoadKernelsOptions): Promise<KernelSe
     }
     try {
       const set = await loadOne(name, setOptions);
-      if (reasons.length > 0) onFallback(`using ${set.target}; ${reasons.join("; ")}`);
-      return set;
+      if (reasons.length === 0) return set;
+      const note = reasons.join("; ");
+      onFallback(`using ${set.target}; ${note}`);
+      return Object.assign(set, { note });
     } catch (error) {
       // Bad options fail everywhere; a slower target would only hide them.
       if (!isLoadError(error)) throw error;

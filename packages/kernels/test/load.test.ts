@@ -26,6 +26,7 @@ it("auto takes the fastest target that works, and every one can be named", async
     expect(set.target).toBe(name);
     // What was passed over is said, and only then.
     expect(messages.length).toBe(target === "auto" && usable.length === 0 ? 1 : 0);
+    expect(messages).toEqual(set.note === undefined ? [] : [`using ${name}; ${set.note}`]);
     await set.close();
   }
 });

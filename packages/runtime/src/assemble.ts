@@ -273,7 +273,7 @@ function describeMode(
   const synthetic = manifest.source.name.endsWith("(synthetic)");
   return {
     ...(synthetic ? { weights: "synthetic, random" } : {}),
-    kernels: `${kernels.target} x${kernels.threadCount}`,
+    kernels: `${kernels.target} x${kernels.threadCount}${kernels.note ? ` (${kernels.note})` : ""}`,
     reader: `${backend} ${directIo ? "direct" : "buffered"}${note ? ` (${note})` : ""}`,
     planner: planner.basis,
     sparsity: `${parts.predictor.name} ${parts.predictor.lossless ? "lossless" : "lossy"}`,
