@@ -147,7 +147,7 @@ export function forecastSession(
   positionCount: number,
 ): TokenForecast | null {
   const [backend = ""] = (session.generator.mode.reader ?? "").split(" ");
-  const [target = "", threads = ""] = (session.generator.mode.kernels ?? "").split(" x");
+  const [, target = "", threads = ""] = /^(\S+) x(\d+)/.exec(session.generator.mode.kernels ?? "") ?? [];
   const kernel = loadKernelSpeed(model.bundle, flags, Number(threads));
   const device = savedProfile(model.bundle.filePaths.at(-1) ?? model.bundlePath, backend);
   if (!device || kernel?.target !== target) return null;
