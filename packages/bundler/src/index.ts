@@ -1,6 +1,7 @@
 export { decodeRow, encodeRow } from "./codecs/index.js";
+export type { InputMoments } from "./codecs/measured-rounding.js";
 export { crc32c } from "./format/crc32c.js";
-export { chooseDtype, type DtypeChoice } from "./format/dtype-choice.js";
+export { chooseDtype, type DtypeChoice, roundsToFourBits } from "./format/dtype-choice.js";
 export {
   type HeadInput,
   type ImportedHeads,
@@ -30,5 +31,10 @@ export {
 export { convertTokenizer, type TokenizerFile, type TokenizerSource } from "./tokenizer/index.js";
 export { recoverReplacement } from "./writer/install-bundle.js";
 export { type RewriteOrderOptions, rewriteOrder } from "./writer/rewrite-order.js";
-export { type BundleProgress, type WriteBundleOptions, writeBundle } from "./writer/write-bundle.js";
+export {
+  type BundleProgress,
+  type MeasuredRounding,
+  type WriteBundleOptions,
+  writeBundle,
+} from "./writer/write-bundle.js";
 export { type HeadWeights, type WriteHeadsOptions, writeHeads } from "./writer/write-heads.js";

@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { isBlockDtype, rowBytes, type WeightDtype } from "@flashlm/contracts";
 import { encodeRow } from "../codecs/index.js";
+import { type InputMoments, MeasuredRounder } from "../codecs/measured-rounding.js";
 import type { BundlePlan, PlannedTensor } from "../format/bundle-plan.js";
 import { crc32c } from "../format/crc32c.js";
 import { isStoredAs } from "../format/record-layout.js";
@@ -20,6 +21,8 @@ export interface SectionTarget {
   readonly checkpoint: Checkpoint;
   readonly plan: BundlePlan;
   readonly files: readonly FileHandle[];
+  /** Moments of each layer's FFN inputs, where gate and up are to be rounded by them. */
+  readonly inputMoments?: ((layerIndex: number) => InputMoments) | undefined;
   /** Called with every piece written; throws when the work was aborted. */
   readonly onBytes: (lengthBytes: number) => void;
 }
@@ -131,11 +134,12 @@ export async function writeLayer(
     .filter((tensor) => tensor.fileIndex === 2 && tensor.name.startsWith(`layers.${layer}.`))
     .map((tensor): RowSink => ({ tensor, checksum: 0 }));
   const down = plan.record.parts.find((part) => part.part === "down")!;
+  const rounder = rounderOf(target, layer);
   const passNeurons = Math.max(TILE_NEURONS, Math.floor(COLUMNS_BYTES / down.lengthBytes));
   for (let begin = 0; begin < neuronCount; begin += passNeurons) {
     const end = Math.min(neuronCount, begin + passNeurons);
     const columns = encodeColumns(target, layer, begin, end, down.dtype, norms);
-    await writeRecords(target, layer, begin, end, columns, recordChecksums, sinks);
+    await writeRecords(target, layer, begin, end, columns, rounder, recordChecksums, sinks);
   }
   const normSink = sinks.find((sink) => sink.tensor.name.endsWith("shadow.down_norm"));
   if (normSink !== undefined) await appendRows(target, normSink, new Uint8Array(norms.buffer), 0);
@@ -150,6 +154,12 @@ export async function writeLayer(
   return { recordChecksums, tensorChecksums };
 }
 
+/** What rounds a layer's gate and up vectors by its inputs, where those were measured and the vectors are q4_0. */
+function rounderOf({ inputMoments, plan }: SectionTarget, layer: number): MeasuredRounder | null {
+  const isRounded = plan.record.parts.some((part) => part.dtype === "q4_0");
+  return inputMoments && isRounded ? new MeasuredRounder(inputMoments(layer), plan.record.hiddenSize) : null;
+}
+
 async function appendRows(
   target: SectionTarget,
   sink: RowSink,
@@ -161,12 +171,25 @@ async function appendRows(
   target.onBytes(bytes.length);
 }
 
+function encodeVectors(
+  dtype: WeightDtype,
+  rows: Float32Array,
+  vectors: readonly Uint8Array[],
+  rounder: MeasuredRounder | null,
+): void {
+  if (rounder !== null && dtype === "q4_0") return rounder.encodeRows(rows, vectors);
+  const length = rows.length / Math.max(1, vectors.length);
+  for (const [at, vector] of vectors.entries())
+    encodeRow(dtype, rows.subarray(at * length, (at + 1) * length), vector);
+}
+
 async function writeRecords(
   target: SectionTarget,
   layer: number,
   begin: number,
   end: number,
   columns: Uint8Array,
+  rounder: MeasuredRounder | null,
   checksums: Uint32Array,
   sinks: readonly RowSink[],
 ): Promise<void> {
@@ -184,14 +207,16 @@ async function writeRecords(
       if (!isDown)
         target.checkpoint.readRows(name, first, first + count, source.subarray(0, count * hiddenSize));
       if (keeps) target.checkpoint.readStored(name, first, first + count, stored);
-      for (let at = 0; at < count; at++) {
+      const vectors = Array.from({ length: count }, (_, at) => {
         const start = at * strideBytes + part.offsetBytes;
-        const vector = records.subarray(start, start + part.lengthBytes);
-        const column = (first - begin + at) * part.lengthBytes;
-        if (isDown) vector.set(columns.subarray(column, column + part.lengthBytes));
-        else if (keeps) vector.set(stored.subarray(at * part.lengthBytes, (at + 1) * part.lengthBytes));
-        else encodeRow(part.dtype, source.subarray(at * hiddenSize, (at + 1) * hiddenSize), vector);
-      }
+        return records.subarray(start, start + part.lengthBytes);
+      });
+      const copies = isDown ? columns.subarray((first - begin) * part.lengthBytes) : keeps ? stored : null;
+      if (copies === null)
+        encodeVectors(part.dtype, source.subarray(0, count * hiddenSize), vectors, rounder);
+      else
+        for (const [at, vector] of vectors.entries())
+          vector.set(copies.subarray(at * part.lengthBytes, (at + 1) * part.lengthBytes));
       for (const sink of isDown
         ? []
         : sinks.filter((each) => each.tensor.name.endsWith(`.${part.part}.weight`))) {

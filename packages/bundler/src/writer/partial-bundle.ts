@@ -2,6 +2,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rm, stat } from "node:
 import { join } from "node:path";
 import { type BundleDocument, decodeBundleJson } from "../format/bundle-json.js";
 import type { BundlePlan } from "../format/bundle-plan.js";
+import type { DtypeChoice } from "../format/dtype-choice.js";
 import { readTextIfAny, refuseForeign, replaceDurably } from "./install-bundle.js";
 import { writeAt } from "./layer-writer.js";
 import { JOURNAL_FILE } from "./own-names.js";
@@ -16,7 +17,7 @@ export interface Journal {
 /** What a partial bundle must agree with to be continued. */
 export interface PartialKey {
   readonly contentHash: string;
-  readonly dtype: string;
+  readonly choice: DtypeChoice;
   readonly plan: BundlePlan;
 }
 
@@ -29,7 +30,8 @@ export async function isComplete(partialPath: string, key: PartialKey): Promise<
     const { record, layers, tensors } = key.plan;
     const planned = JSON.stringify([
       key.contentHash,
-      key.dtype,
+      key.choice.dtype,
+      key.choice.lossy,
       record,
       layers,
       tensors.map((tensor) => [tensor.name, tensor.offsetBytes]),
@@ -37,6 +39,7 @@ export async function isComplete(partialPath: string, key: PartialKey): Promise<
     const present = JSON.stringify([
       document.source.contentHash,
       document.dtype,
+      document.lossy,
       document.record,
       document.layers,
       document.tensors.map((tensor) => [tensor.name, tensor.offsetBytes]),

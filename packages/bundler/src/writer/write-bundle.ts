@@ -2,9 +2,10 @@ import { existsSync } from "node:fs";
 import { type FileHandle, mkdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import type { InputMoments } from "../codecs/measured-rounding.js";
 import { type BundlePlan, planBundle } from "../format/bundle-plan.js";
 import { crc32c } from "../format/crc32c.js";
-import { chooseDtype } from "../format/dtype-choice.js";
+import { chooseDtype, type DtypeChoice } from "../format/dtype-choice.js";
 import type { Checkpoint } from "../sources/checkpoint.js";
 import { acquireBundleLock } from "./bundle-lock.js";
 import { finishBundle } from "./finish-bundle.js";
@@ -36,6 +37,14 @@ export interface BundleProgress {
   readonly doneShare: number;
 }
 
+/** What the FFN inputs of a model were measured to be. */
+export interface MeasuredRounding {
+  /** Names what was measured; a partial bundle is only resumed with the same. */
+  readonly id: string;
+  /** Moments of a layer; asked for once or, where a layer is resumed, again. Borrowed until the next call. */
+  readonly inputMoments: (layerIndex: number) => InputMoments;
+}
+
 /** Options of {@link writeBundle}. */
 export interface WriteBundleOptions {
   /** Folder of the bundle; a bundle that is there is replaced at the end, anything else is refused. */
@@ -44,6 +53,8 @@ export interface WriteBundleOptions {
   readonly dtype?: WeightDtype;
   /** Hash of the checkpoint's content; what was written for the same hash and dtype is resumed. */
   readonly contentHash: string;
+  /** Rounds q4_0 gate and up vectors by what their inputs were measured to be, which costs less quality; nearest levels unless given. */
+  readonly rounding?: MeasuredRounding;
   /** Called as bytes are written; quick, since it runs on the writing thread. */
   readonly onProgress?: (progress: BundleProgress) => void;
   /** Stops the work with FLASH_ABORTED; what is written stays and is resumed by the next call. */
@@ -57,7 +68,7 @@ export interface WriteBundleOptions {
  */
 export async function writeBundle(checkpoint: Checkpoint, options: WriteBundleOptions): Promise<void> {
   const outPath = resolve(options.outPath);
-  const choice = chooseDtype(checkpoint, options.dtype);
+  const choice = notedRounding(chooseDtype(checkpoint, options.dtype), options.rounding);
   const plan = planBundle(checkpoint, choice.dtype);
   const totalBytes = plan.files.reduce((sum, file) => sum + file.sizeBytes, 0);
   const partialPath = `${outPath}.partial`;
@@ -79,8 +90,9 @@ export async function writeBundle(checkpoint: Checkpoint, options: WriteBundleOp
       options.contentHash,
       choice.dtype,
       plan.files.map((file) => [file.sizeBytes, crc32c(file.header)]),
+      ...(options.rounding ? [options.rounding.id] : []),
     ]);
-    if (!(await isComplete(partialPath, { contentHash: options.contentHash, dtype: choice.dtype, plan }))) {
+    if (!(await isComplete(partialPath, { contentHash: options.contentHash, choice, plan }))) {
       const journal = await openPartial(partialPath, key);
       await requireFreeSpace(dirname(outPath), totalBytes - (await writtenBytes(partialPath)));
       await writeSections(checkpoint, plan, partialPath, journal, totalBytes, options);
@@ -92,6 +104,15 @@ export async function writeBundle(checkpoint: Checkpoint, options: WriteBundleOp
   } finally {
     release();
   }
+}
+
+/** Says in the manifest which weights were rounded by measured inputs. */
+function notedRounding(choice: DtypeChoice, rounding: MeasuredRounding | undefined): DtypeChoice {
+  if (rounding === undefined) return choice;
+  const lossy = choice.lossy.map((line) =>
+    line.replace(/-> q4_0 \(FFN gate and up/, "$&, rounded by measured inputs"),
+  );
+  return { ...choice, lossy };
 }
 
 async function writeSections(
@@ -122,7 +143,8 @@ async function writeSections(
     onBytes(0);
     const [resident, neurons, checksums, predictor] = handles;
     const files = predictor === undefined ? [resident!, neurons!] : [resident!, neurons!, predictor];
-    const target: SectionTarget = { checkpoint, plan, files, onBytes };
+    const inputMoments = options.rounding?.inputMoments;
+    const target: SectionTarget = { checkpoint, plan, files, inputMoments, onBytes };
     for (const section of sectionsOf(plan)) {
       if (journal.sections[section.name] !== undefined) {
         onBytes(sectionBytes(plan, section));
