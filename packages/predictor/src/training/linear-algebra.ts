@@ -1,17 +1,53 @@
 /** Symmetric positive matrices and triangles, f64 row-major `[n, n]`; small enough for one thread (n is a hidden size). */
 
+/** Rows of a Cholesky factor that are found together: each row above them is read once for all. */
+const ROWS = 4;
+
 /** Lower Cholesky factor L of a symmetric positive matrix (A = L Lᵀ), in place; what stands above the diagonal becomes 0. Pivots below `floor` are raised to it. */
 export function choleskyInPlace(matrix: Float64Array, n: number, floor: number): void {
-  for (let row = 0; row < n; row++) {
-    const rowStart = row * n;
-    for (let column = 0; column <= row; column++) {
-      const columnStart = column * n;
-      let sum = matrix[rowStart + column]!;
-      for (let k = 0; k < column; k++) sum -= matrix[rowStart + k]! * matrix[columnStart + k]!;
-      matrix[rowStart + column] =
-        row === column ? Math.sqrt(Math.max(sum, floor)) : sum / matrix[columnStart + column]!;
+  for (let first = 0; first < n; first += ROWS) {
+    const rowCount = Math.min(ROWS, n - first);
+    if (rowCount === ROWS) eliminateAbove(matrix, n, first);
+    for (let row = first; row < first + rowCount; row++) {
+      const rowStart = row * n;
+      for (let column = rowCount === ROWS ? first : 0; column <= row; column++) {
+        const sum = remainder(matrix, rowStart, column * n, column);
+        matrix[rowStart + column] =
+          row === column ? Math.sqrt(Math.max(sum, floor)) : sum / matrix[column * n + column]!;
+      }
+      matrix.fill(0, rowStart + row + 1, rowStart + n);
     }
-    matrix.fill(0, rowStart + row + 1, rowStart + n);
+  }
+}
+
+/** `A[row, column]` less the product of what is known of both rows. */
+function remainder(matrix: Float64Array, rowStart: number, columnStart: number, column: number): number {
+  let sum = matrix[rowStart + column]!;
+  for (let k = 0; k < column; k++) sum -= matrix[rowStart + k]! * matrix[columnStart + k]!;
+  return sum;
+}
+
+/** Columns 0 to `first - 1` of the four rows from `first` on. */
+function eliminateAbove(matrix: Float64Array, n: number, first: number): void {
+  const [r0, r1, r2, r3] = [first * n, (first + 1) * n, (first + 2) * n, (first + 3) * n];
+  for (let column = 0; column < first; column++) {
+    const columnStart = column * n;
+    let a = matrix[r0 + column]!;
+    let b = matrix[r1 + column]!;
+    let c = matrix[r2 + column]!;
+    let d = matrix[r3 + column]!;
+    for (let k = 0; k < column; k++) {
+      const factor = matrix[columnStart + k]!;
+      a -= matrix[r0 + k]! * factor;
+      b -= matrix[r1 + k]! * factor;
+      c -= matrix[r2 + k]! * factor;
+      d -= matrix[r3 + k]! * factor;
+    }
+    const pivot = matrix[columnStart + column]!;
+    matrix[r0 + column] = a / pivot;
+    matrix[r1 + column] = b / pivot;
+    matrix[r2 + column] = c / pivot;
+    matrix[r3 + column] = d / pivot;
   }
 }
 
