@@ -2,7 +2,14 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chooseDtype, hashCheckpoint, isBundle, openCheckpoint, recoverReplacement } from "@flashlm/bundler";
+import {
+  chooseDtype,
+  hashCheckpoint,
+  isBundle,
+  openCheckpoint,
+  recoverReplacement,
+  roundsToFourBits,
+} from "@flashlm/bundler";
 import { ERROR_CODES, type ErrorCode, FlashlmError, type WeightDtype } from "@flashlm/contracts";
 import { flashlmHome } from "./home.js";
 
@@ -46,7 +53,8 @@ export async function resolveBundle(
   const checkpoint = await openCheckpoint(path);
   try {
     const contentHash = await contentHashOf(checkpoint.paths);
-    const chosen = dtype ?? chooseDtype(checkpoint).dtype;
+    const choice = chooseDtype(checkpoint, dtype);
+    const chosen = `${choice.dtype}${roundsToFourBits(choice) ? "-measured" : ""}`;
     const outPath = join(
       flashlmHome(),
       "bundles",
@@ -54,7 +62,7 @@ export async function resolveBundle(
     );
     if (isBundle(outPath)) return outPath;
     if (!quiet)
-      process.stderr.write(`bundling ${basename(path)} as ${chosen} (first use; kept in ${outPath})\n`);
+      process.stderr.write(`bundling ${basename(path)} as ${choice.dtype} (first use; kept in ${outPath})\n`);
     bundleInChild(path, outPath, dtype, quiet);
     return outPath;
   } finally {

@@ -7,8 +7,9 @@ import type { BundleIndex, PredictorPart } from "@flashlm/contracts";
 import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
 import { createEngine, loadTokenizer } from "@flashlm/runtime";
 import { composeParts } from "../engine-parts.js";
+import { inputObserver } from "../input-observer.js";
 import type { EngineFlags } from "../options.js";
-import { MomentSummer, type MomentSums, momentBytes } from "./moment-sums.js";
+import { MomentSummer, momentBytes } from "./moment-sums.js";
 
 /** A text of many kinds, written for this purpose: prose, dialogue, terms, code, tables, several languages. */
 const TEXT_PATH: string = fileURLToPath(new URL("../assets/rounding-text.txt", import.meta.url));
@@ -48,32 +49,6 @@ async function tokensOf(bundle: BundleIndex): Promise<readonly number[]> {
       .slice(0, TOKENS_MAX);
   const { vocabularySize } = bundle.manifest.model;
   return Array.from({ length: TOKENS_MAX / 2 }, (_, index) => (index * 2654435761) % vocabularySize);
-}
-
-/** Stands where a predictor stands, which is where FFN inputs are, and sums their moments. */
-function momentsPart(summer: MomentSummer, sums: readonly MomentSums[], onLayer: () => void): PredictorPart {
-  return {
-    name: "moments",
-    lossless: true,
-    dense: false,
-    tensorNames: () => [],
-    scratchBytes: () => 0,
-    create: ({ kernels, manifest, hidden, tokenCapacity }) => {
-      const { hiddenSize, ffn } = manifest.model;
-      const inputs = kernels.memory.floats(hidden, tokenCapacity * hiddenSize);
-      return {
-        contractVersion: 1,
-        name: "moments",
-        scoreProgram: () => null,
-        predictInto: (layerIndex, tokenCount, target) => {
-          summer.add(sums[layerIndex]!, inputs, tokenCount);
-          onLayer();
-          target.mask.fill(1, 0, tokenCount * ffn.neuronCount);
-          return tokenCount * ffn.neuronCount;
-        },
-      };
-    },
-  };
 }
 
 async function runDense(
@@ -122,7 +97,10 @@ export async function measureInputs(
   const sums = layers.map(() => summer.empty());
   const passCount = Math.ceil(tokens.length / PASS_TOKENS);
   let layersDone = 0;
-  const part = momentsPart(summer, sums, () => onProgress(++layersDone / (layers.length * passCount)));
+  const part = inputObserver("moments", (layerIndex, tokenCount, inputs) => {
+    summer.add(sums[layerIndex]!, inputs, tokenCount);
+    onProgress(++layersDone / (layers.length * passCount));
+  });
   try {
     await runDense(bundle, tokens, part);
   } finally {

@@ -1,5 +1,6 @@
 import type { BundleManifest, PredictorPart } from "@flashlm/contracts";
 import type { Flight } from "@flashlm/runtime";
+import { inputObserver } from "../input-observer.js";
 import { type Matrix, zeroMatrix } from "./matrix.js";
 
 /** What a dense run did, layer by layer. */
@@ -49,32 +50,12 @@ export class ActivationCapture {
 
   /** The part to give the engine. */
   predictorPart(): PredictorPart {
-    return {
-      name: "capture",
-      lossless: true,
-      dense: false,
-      tensorNames: () => [],
-      scratchBytes: () => 0,
-      create: ({ kernels, manifest, hidden, tokenCapacity }) => {
-        const { hiddenSize, ffn } = manifest.model;
-        const inputs = kernels.memory.floats(hidden, tokenCapacity * hiddenSize);
-        return {
-          contractVersion: 1,
-          name: "capture",
-          scoreProgram: () => null,
-          predictInto: (layerIndex, tokenCount, target) => {
-            const first = this.#tokenCounts[layerIndex]!;
-            this.layers[layerIndex]!.inputs?.values.set(
-              inputs.subarray(0, tokenCount * hiddenSize),
-              first * hiddenSize,
-            );
-            this.#tokenCounts[layerIndex] = first + tokenCount;
-            this.#onLayer();
-            target.mask.fill(1, 0, tokenCount * ffn.neuronCount);
-            return tokenCount * ffn.neuronCount;
-          },
-        };
-      },
-    };
+    return inputObserver("capture", (layerIndex, tokenCount, inputs) => {
+      const first = this.#tokenCounts[layerIndex]!;
+      const hiddenSize = inputs.length / tokenCount;
+      this.layers[layerIndex]!.inputs?.values.set(inputs, first * hiddenSize);
+      this.#tokenCounts[layerIndex] = first + tokenCount;
+      this.#onLayer();
+    });
   }
 }

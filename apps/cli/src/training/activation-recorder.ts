@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import type { BundleIndex, PredictorPart } from "@flashlm/contracts";
 import type { Flight } from "@flashlm/runtime";
+import { inputObserver } from "../input-observer.js";
 import { codeOfContribution } from "./contribution-code.js";
 
 /** Where the recorder writes a layer's rows. */
@@ -61,33 +62,21 @@ export class ActivationRecorder {
 
   /** A predictor that predicts everything and takes the FFN's input on the way. */
   predictorPart(): PredictorPart {
-    return {
-      name: "recorder",
-      lossless: true,
-      dense: false,
-      tensorNames: () => [],
-      scratchBytes: () => 0,
-      create: ({ kernels, manifest, tokenCapacity, hidden }) => {
-        const { hiddenSize, ffn } = manifest.model;
-        const bits = kernels.memory.words(hidden, tokenCapacity * hiddenSize);
+    const { hiddenSize, ffn } = this.#bundle.manifest.model;
+    return inputObserver(
+      "recorder",
+      (layerIndex, tokenCount, inputs) => {
+        this.flush();
+        this.#begin(layerIndex, tokenCount, new Uint32Array(inputs.buffer, inputs.byteOffset, inputs.length));
+      },
+      (tokenCapacity) => {
         this.#chunk = {
           inputs: new Uint16Array(tokenCapacity * hiddenSize),
           codes: new Uint8Array(tokenCapacity * ffn.neuronCount),
           tokenCount: 0,
         };
-        return {
-          contractVersion: 1,
-          name: "recorder",
-          scoreProgram: () => null,
-          predictInto: (layerIndex, tokenCount, { mask }) => {
-            this.flush();
-            this.#begin(layerIndex, tokenCount, bits.subarray(0, tokenCount * hiddenSize));
-            mask.fill(1, 0, tokenCount * ffn.neuronCount);
-            return tokenCount * ffn.neuronCount;
-          },
-        };
       },
-    };
+    );
   }
 
   #begin(layerIndex: number, tokenCount: number, bits: Uint32Array): void {
