@@ -9,7 +9,7 @@ const ROUNDER = 1.5 * 2 ** 52;
 /** The nearest level of `value / scale`. */
 export function levelOf(value: number, inverseScale: number): number {
   const level = value * inverseScale + ROUNDER - ROUNDER;
-  return level < LEVEL_LEAST ? LEVEL_LEAST : level > LEVEL_MOST ? LEVEL_MOST : level;
+  return Math.max(LEVEL_LEAST, Math.min(LEVEL_MOST, level));
 }
 
 /** Nearest binary16, by the same trick; for scales, whose exponents are in range. */

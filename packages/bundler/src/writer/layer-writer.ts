@@ -177,7 +177,10 @@ function encodeVectors(
   vectors: readonly Uint8Array[],
   rounder: MeasuredRounder | null,
 ): void {
-  if (rounder !== null && dtype === "q4_0") return rounder.encodeRows(rows, vectors);
+  if (rounder !== null && dtype === "q4_0") {
+    rounder.encodeRows(rows, vectors);
+    return;
+  }
   const length = rows.length / Math.max(1, vectors.length);
   for (const [at, vector] of vectors.entries())
     encodeRow(dtype, rows.subarray(at * length, (at + 1) * length), vector);
