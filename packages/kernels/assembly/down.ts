@@ -40,28 +40,78 @@ function downMany(op: usize, positions: i32, first: i32, count: i32, tokens: i32
   }
 }
 
+/** Weights whose lines are fetched ahead while as many of the rows before them are used. */
+const AHEAD: i32 = 256;
+/** Keeps loads that fetch lines from being left out. */
+let fetched: u32 = 0;
+
+/** Four live positions: their factors, then the addresses of their rows. */
+const GROUP_BYTES: usize = 32;
+
+/** Next position to look at; fills a group from there. */
+let position: i32 = 0;
+
+/** Fills a group with live positions from `position` on; how many. */
+function fillGroup(op: usize, group: usize, positions: i32, offset: usize): i32 {
+  const activation = <usize>load<u32>(op, 24);
+  let count: usize = 0;
+  while (position < positions && count < 4) {
+    const factor = load<f32>(activation + (<usize>position << 2));
+    if (factor != 0) {
+      const record = recordAt(load<u32>(op, 16), position, load<u32>(op, 4));
+      if (record == 0) return 0;
+      store<f32>(group + (count << 2), factor);
+      store<u32>(group + (count << 2), <u32>(record + offset), 16);
+      count++;
+    }
+    position++;
+  }
+  return <i32>count;
+}
+
+/** Loads one byte of each line of a group's rows: bytes [first, last). */
+function fetchLines(group: usize, count: i32, first: usize, last: usize): void {
+  let sum: u32 = 0;
+  for (let k: usize = 0; k < <usize>count; k++) {
+    const row = <usize>load<u32>(group + (k << 2), 16);
+    for (let at = row + first; at < row + last; at += 64) sum += load<u8>(at);
+  }
+  fetched += sum;
+}
+
+/** Adds a whole group, piece by piece, while the lines of the next one arrive (bench/ops.mjs). */
+function addGroup(dtype: i32, group: usize, next: usize, nextCount: i32, target: usize, count: i32): void {
+  const row0 = <usize>load<u32>(group, 16);
+  const row1 = <usize>load<u32>(group, 20);
+  const row2 = <usize>load<u32>(group, 24);
+  const row3 = <usize>load<u32>(group, 28);
+  for (let first = 0; first < count; first += AHEAD) {
+    const piece = min(AHEAD, count - first);
+    const at = rowLength(dtype, first);
+    fetchLines(next, nextCount, at, rowLength(dtype, first + piece));
+    axpy4(dtype, group, row0 + at, row1 + at, row2 + at, row3 + at, target + (<usize>first << 2), piece);
+  }
+}
+
 function downOne(op: usize, positions: i32, first: i32, count: i32, thread: i32): void {
   const dtype = load<i32>(op, 8);
   const offset = <usize>load<u32>(op, 12) + rowLength(dtype, first);
-  const activation = <usize>load<u32>(op, 24);
   const target = <usize>load<u32>(op, 32) + (<usize>first << 2);
-  // Rows of live positions wait in groups of four, so that the target is loaded and stored once per group.
-  const factors = dotsOf(thread);
-  const rows = factors + 16;
-  let waiting: usize = 0;
-  for (let p = 0; p < positions; p++) {
-    const factor = load<f32>(activation + (<usize>p << 2));
-    if (factor == 0) continue;
-    const record = recordAt(load<u32>(op, 16), p, load<u32>(op, 4));
-    if (record == 0) return;
-    store<f32>(factors + (waiting << 2), factor);
-    store<u32>(rows + (waiting << 2), <u32>(record + offset));
-    if (++waiting < 4) continue;
-    waiting = 0;
-    axpy4(dtype, factors, load<u32>(rows), load<u32>(rows, 4), load<u32>(rows, 8), load<u32>(rows, 12), target, count);
+  // Rows are added four at a time, so that the target is loaded and stored once per group.
+  let group = dotsOf(thread);
+  let next = group + GROUP_BYTES;
+  position = 0;
+  let live = fillGroup(op, group, positions, offset);
+  while (live == 4) {
+    const nextLive = fillGroup(op, next, positions, offset);
+    addGroup(dtype, group, next, nextLive, target, count);
+    const spare = group;
+    group = next;
+    next = spare;
+    live = nextLive;
   }
-  for (let k: usize = 0; k < waiting; k++) {
-    axpy(dtype, load<f32>(factors + (k << 2)), load<u32>(rows + (k << 2)), target, count);
+  for (let k: usize = 0; k < <usize>live; k++) {
+    axpy(dtype, load<f32>(group + (k << 2)), load<u32>(group + (k << 2), 16), target, count);
   }
 }
 

@@ -32,7 +32,7 @@ export function unitsOf(code: u32, op: usize, tokens: i32): i32 {
 export function claimSizeOf(code: u32, units: i32, threads: i32): i32 {
   if (threads == 1) return units;
   // Slices of the down projection are read from every record: long ones are worth more than an even end.
-  const claims = code == OP_FFN_DOWN ? 3 : 8;
+  const claims = code == OP_FFN_DOWN ? 1 : 8;
   return max(1, units / (threads * claims));
 }
 
