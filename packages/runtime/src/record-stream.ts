@@ -176,8 +176,6 @@ export class RecordStream {
   }
 
   #submitChunk(load: LayerLoad): void {
-    const { bundle, slotBase } = this.#parts;
-    const { strideBytes } = bundle.manifest.record;
     const flight = this.#free.pop()!;
     const begin = load.nextPosition;
     const firstMiss = load.nextMiss;
@@ -187,20 +185,8 @@ export class RecordStream {
     flight.count = end - begin;
     flight.last = end >= load.lease.count;
     flight.ids.set(load.ids.subarray(begin, end));
-    let extent = 0;
-    let hitCount = 0;
-    let miss = flight.count - missCount;
-    for (let position = 0; position < flight.count; position++) {
-      if (extent < this.#reads.extentCount && flight.wantedPosition[extent]! <= position) {
-        flight.order[miss++] = position;
-        if (position + 1 === flight.wantedPosition[extent]! + flight.wantedRecords[extent]!) extent++;
-        continue;
-      }
-      const slot = load.lease.slots[begin + position]!;
-      flight.addresses[position] =
-        (slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes) / ADDRESS_UNIT_BYTES;
-      flight.order[hitCount++] = position;
-    }
+    const hitCount = flight.count - missCount;
+    this.#listPositions(load, flight, begin, hitCount);
     flight.hitCount = hitCount;
     load.nextPosition = end;
     if (missCount > 0) {
@@ -208,5 +194,28 @@ export class RecordStream {
       this.recordsRead += missCount;
     }
     this.#queue.push(flight);
+  }
+
+  /** Fills a flight's addresses of hits and its order: hits first. */
+  #listPositions(load: LayerLoad, flight: Flight, begin: number, hitCount: number): void {
+    const { bundle, slotBase } = this.#parts;
+    // Records and slots begin on whole units; products of units stay far below 2^53.
+    const stride = bundle.manifest.record.strideBytes / ADDRESS_UNIT_BYTES;
+    const base = slotBase[load.layerIndex]!.offsetBytes / ADDRESS_UNIT_BYTES;
+    const { addresses, order, wantedPosition, wantedRecords, count } = flight;
+    const { slots } = load.lease;
+    const { extentCount } = this.#reads;
+    let extent = 0;
+    let hit = 0;
+    let miss = hitCount;
+    for (let position = 0; position < count; position++) {
+      if (extent < extentCount && wantedPosition[extent]! <= position) {
+        order[miss++] = position;
+        if (position + 1 === wantedPosition[extent]! + wantedRecords[extent]!) extent++;
+        continue;
+      }
+      addresses[position] = base + slots[begin + position]! * stride;
+      order[hit++] = position;
+    }
   }
 }

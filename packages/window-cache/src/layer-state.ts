@@ -45,6 +45,11 @@ export class LayerState implements PolicyView {
     return this.slotCount - this.usedCount - this.pinnedMissing;
   }
 
+  /** True while every unit is pinned and has its slot. */
+  get isWhole(): boolean {
+    return this.pinnedCount === this.unitCount && this.pinnedMissing === 0;
+  }
+
   /** Puts a unit into a free slot. */
   put(unit: number, slot: number, token: number): void {
     const pinned = unit < this.pinnedCount;

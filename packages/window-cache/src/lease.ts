@@ -9,6 +9,8 @@ export class Lease implements NeuronLease {
   readonly missPositions: Uint32Array;
   count = 0;
   missCount = 0;
+  /** Whether its slots are marked as leased. */
+  marksSlots = true;
   /** True from `acquire` to `release`. */
   open = false;
   readonly #layer: LayerState;
@@ -25,11 +27,15 @@ export class Lease implements NeuronLease {
   release(options?: { readonly loaded?: boolean }): void {
     if (!this.open) return;
     this.open = false;
-    const leased = this.#layer.leased;
+    if (this.marksSlots) this.#unmark();
+    this.#onRelease(this, options?.loaded !== false);
+  }
+
+  #unmark(): void {
+    const { leased } = this.#layer;
     for (let position = 0; position < this.count; position++) {
       const slot = this.slots[position]!;
       if (slot !== NO_SLOT) leased[slot] = 0;
     }
-    this.#onRelease(this, options?.loaded !== false);
   }
 }

@@ -63,8 +63,12 @@ export abstract class SlotCache implements NeuronCache {
     }
     checkIds(layer, ids, count);
     lease.count = count;
-    if (admit !== "none") this.#admit(layer, lease, ids, admit, steps);
-    this.#place(layer, lease, ids, admit, steps);
+    lease.marksSlots = !layer.isWhole;
+    if (layer.isWhole) this.#placeHits(layer, lease, ids, admit);
+    else {
+      if (admit !== "none") this.#admit(layer, lease, ids, admit, steps);
+      this.#place(layer, lease, ids, admit, steps);
+    }
     lease.open = true;
     this.#openCount++;
     return lease;
@@ -137,6 +141,14 @@ export abstract class SlotCache implements NeuronCache {
       leased.fill(0); // the lease never came to be
       throw error;
     }
+  }
+
+  /** Fills the lease of a layer whose units are all here for ever: nothing can be given up, so nothing needs to be marked. */
+  #placeHits({ slotByUnit }: LayerState, lease: Lease, ids: Uint32Array, admit: AdmitMode): void {
+    const { slots, count } = lease;
+    for (let position = 0; position < count; position++) slots[position] = slotByUnit[ids[position]!]!;
+    lease.missCount = 0;
+    if (admit !== "guess") this.#hitCount += count;
   }
 
   /** Fills the lease. Unless `admit` is "none", misses take free slots in ascending order of id, hottest first. */
