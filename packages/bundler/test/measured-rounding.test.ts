@@ -106,14 +106,23 @@ describe("rounding by measured inputs", () => {
     rounder.encodeRows(new Float32Array(HIDDEN), [zero!]);
     decodeRow("q4_0", zero!, decoded);
     expect(decoded.every((value) => value === 0)).toBe(true);
-    const silent = new MeasuredRounder(
-      { groupWidth: WIDTH, values: new Float32Array(HIDDEN * WIDTH) },
-      HIDDEN,
-    );
-    const [plain] = buffers(1);
-    silent.encodeRows(rows, [plain!]);
-    decodeRow("q4_0", plain!, decoded);
-    expect(decoded).toEqual(rows);
+    for (const value of [0, Number.NaN, Number.POSITIVE_INFINITY]) {
+      const values = new Float32Array(HIDDEN * WIDTH).fill(value);
+      const [plain] = buffers(1);
+      new MeasuredRounder({ groupWidth: WIDTH, values }, HIDDEN).encodeRows(rows, [plain!]);
+      decodeRow("q4_0", plain!, decoded);
+      expect(decoded).toEqual(rows);
+    }
+  });
+
+  it("does not let a weight that is no number spoil the blocks after it", () => {
+    const rows = weights(1);
+    rows[3] = Number.NaN;
+    const [bytes] = buffers(1);
+    rounder.encodeRows(rows, [bytes!]);
+    const decoded = new Float32Array(HIDDEN);
+    decodeRow("q4_0", bytes!, decoded);
+    for (let i = 32; i < HIDDEN; i++) expect(Math.abs(decoded[i]! - rows[i]!)).toBeLessThan(0.06);
   });
 
   it("refuses moments that do not fit", () => {

@@ -54,21 +54,22 @@ async function tokensOf(bundle: BundleIndex): Promise<readonly number[]> {
 async function runDense(
   bundle: BundleIndex,
   tokens: readonly number[],
+  passTokens: number,
   predictor: PredictorPart,
 ): Promise<void> {
   const engine = await createEngine(
     { ...composeParts(bundle, FLAGS), predictor },
     {
       memoryBytes: Math.min(MEMORY_BYTES, 2 * bundle.weightBytes + 2 ** 30),
-      contextLength: PASS_TOKENS,
-      promptChunkTokens: PASS_TOKENS,
+      contextLength: passTokens,
+      promptChunkTokens: passTokens,
       threadCount: os.availableParallelism(),
       verify: "never",
     },
   );
   try {
-    for (let begin = 0; begin < tokens.length; begin += PASS_TOKENS)
-      await engine.evaluate(tokens.slice(begin, begin + PASS_TOKENS), () => {});
+    for (let begin = 0; begin < tokens.length; begin += passTokens)
+      await engine.evaluate(tokens.slice(begin, begin + passTokens), () => {});
   } finally {
     await engine.close();
   }
@@ -95,14 +96,15 @@ export async function measureInputs(
   });
   const summer = new MomentSummer(kernels, model.hiddenSize, groupWidth, chunkTokens);
   const sums = layers.map(() => summer.empty());
-  const passCount = Math.ceil(tokens.length / PASS_TOKENS);
+  const passTokens = Math.min(PASS_TOKENS, model.contextLengthMax);
+  const passCount = Math.ceil(tokens.length / passTokens);
   let layersDone = 0;
   const part = inputObserver("moments", (layerIndex, tokenCount, inputs) => {
     summer.add(sums[layerIndex]!, inputs, tokenCount);
     onProgress(++layersDone / (layers.length * passCount));
   });
   try {
-    await runDense(bundle, tokens, part);
+    await runDense(bundle, tokens, passTokens, part);
   } finally {
     await kernels.close();
   }

@@ -135,7 +135,9 @@ export class MeasuredRounder {
     target.fill(0, at + 2, at + BLOCK_BYTES);
     for (let k = 0; k < BLOCK; k++) {
       const level = levelOf(wanted[k]!, inverse);
-      const error = row[begin + k]! - level * scale;
+      const change = row[begin + k]! - level * scale;
+      // A weight that is no number must not spoil those after it.
+      const error = Number.isFinite(change) ? change : 0;
       errors[(inGroup + k) * LANES + lane] = error;
       target[at + 2 + (k & 15)]! |= (level + 8) << (k < 16 ? 0 : 4);
       // What this weight lost, the rest of the block makes up for.
@@ -154,10 +156,14 @@ function factorise(
   importance: Float64Array,
 ): void {
   const rest = Float64Array.from(moments);
+  let sum = 0;
+  for (let i = 0; i < width; i++) for (let j = 0; j <= i; j++) sum += Math.abs(rest[i * width + j]!);
+  // Inputs that were all zero, or no numbers, say nothing: then every weight counts alike.
+  const isMeasured = sum > 0 && Number.isFinite(sum);
+  if (!isMeasured) rest.fill(0);
   let variance = 0;
   for (let i = 0; i < width; i++) variance += rest[i * width + i]! / width;
-  // Inputs that were all zero say nothing: then every weight counts alike.
-  const damping = variance > 0 ? DAMPING * variance : 1;
+  const damping = isMeasured ? DAMPING * variance : 1;
   for (let i = 0; i < width; i++) rest[i * width + i]! += damping;
   for (let k = width - 1; k >= 0; k--) {
     const pivot = rest[k * width + k]!;
