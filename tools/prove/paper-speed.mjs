@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fixture, flashlmCommand, flashlmJson, MODELS, PROOF_ENV } from "../lib/flashlm.mjs";
@@ -40,16 +40,17 @@ async function prepareModel(folder, preset, trainTokens) {
   // The checkpoint itself is not needed again; its text is.
   for (const name of readdirSync(source)) if (name.endsWith(".safetensors")) rmSync(join(source, name));
   const inspected = JSON.parse(await flashlm(["inspect", bundle, "--json"]).then(lastObject));
-  if (!hasHeads(bundle))
+  const text = JSON.parse(readFileSync(tokens, "utf8")).tokens;
+  if (!hasHeads(bundle)) {
+    // The second half is for measuring.
+    const training = join(source, "training.json");
+    writeFileSync(training, JSON.stringify(text.slice(0, text.length / 2)));
     await flashlm([
-      ...["train-predictor", bundle, "--tokens", tokens, "--limit", String(trainTokens)],
+      ...["train-predictor", bundle, "--tokens", training, "--limit", String(trainTokens)],
       ...["--window", "256", "--epochs", "0", "--json"],
     ]);
-  return {
-    bundle,
-    tokens: JSON.parse(readFileSync(tokens, "utf8")).tokens,
-    weightBytes: inspected.weightBytes,
-  };
+  }
+  return { bundle, tokens: text, weightBytes: inspected.weightBytes };
 }
 
 function lastObject(output) {
@@ -60,10 +61,14 @@ function hasHeads(bundle) {
   return (JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8")).heads?.lowrank?.length ?? 0) > 0;
 }
 
+/** Decodes the text that the model's statistics are for: what such a model chooses by itself runs into loops. */
 function runArgs({ bundle, tokens }, memory, flags) {
-  const prompt = tokens.slice(tokens.length / 2, tokens.length / 2 + PROMPT_TOKENS);
+  const held = tokens.slice(tokens.length / 2);
+  const prompt = held.slice(0, PROMPT_TOKENS);
+  const follow = held.slice(PROMPT_TOKENS, PROMPT_TOKENS + DECODE_TOKENS);
   return [
     ...["run", bundle, "--raw", "--prompt-tokens", prompt.join(","), "--ignore-eos", "--temperature", "0"],
+    ...["--follow", follow.join(",")],
     ...["--context", String(CONTEXT), "--threads", String(THREADS), "--memory", memory, ...flags],
   ];
 }

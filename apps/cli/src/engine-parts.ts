@@ -5,8 +5,10 @@ import { parseSparsity } from "@flashlm/predictor";
 import { createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
 import { parseCache } from "@flashlm/window-cache";
 import { profileOfReader } from "./device-store.js";
+import { followSampler } from "./follow-sampler.js";
 import type { EngineFlags } from "./options.js";
 import { readerFactory } from "./readers.js";
+import { parseTokens } from "./tokens-option.js";
 
 /** Flags and numbers that cross to the engine's thread; plain data. */
 export interface EngineSetup {
@@ -55,7 +57,7 @@ export function composeParts(bundle: BundleIndex, flags: EngineFlags): EnginePar
     // "auto" is the slot map, which moves no bytes (docs/decisions/0003-cache-default.md).
     cache: parseCache(flags.cache).part,
     predictor: choosePredictor(bundle, flags),
-    createSampler,
+    createSampler: flags.follow ? followSampler(parseTokens(flags.follow), createSampler) : createSampler,
   };
 }
 

@@ -19,6 +19,8 @@ export interface EngineFlags {
   readonly cache: string;
   /** File that `run` records the wanted neurons of each token into. */
   readonly trace?: string;
+  /** Tokens that `run` takes in place of those it would choose, as `parseTokens` reads them. */
+  readonly follow?: string;
   readonly threads?: number;
   readonly promptChunk?: number;
   readonly cacheWindow?: number;

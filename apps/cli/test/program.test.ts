@@ -16,6 +16,21 @@ describe.skipIf(model === null)("the program", () => {
       : JSON.parse(readFileSync(join(model, "expected.json"), "utf8"));
   const run = (...args: string[]) => flashlm(home, ["run", model!, ...args]);
 
+  test("run --follow takes the tokens it is given, says so, and refuses those that there are not", async () => {
+    const start = ["--prompt-tokens", expected.prompt.join(","), "--temperature", "0", "--json"];
+    const { code, stdout } = await run(...start, "--max-tokens", "4", "--follow", "9,8,7");
+    expect(code).toBe(0);
+    const { tokens, mode } = JSON.parse(stdout);
+    expect(tokens.slice(0, 3)).toEqual([9, 8, 7]);
+    expect(tokens).toHaveLength(4);
+    expect(mode.tokens).toBe("given, not chosen");
+    for (const wrong of [
+      ["--follow", "1,999999"],
+      ["--follow", "1", "--draft", model!],
+    ])
+      expect((await run(...start, ...wrong)).stderr).toContain("[ENGINE_OPTION]");
+  });
+
   test("run --json prints one object, with the tokens of transformers", async () => {
     const prompt = expected.prompt.join(",");
     const { code, stdout, stderr } = await run(

@@ -56,6 +56,10 @@ export function addRun(program: Command): void {
     .option("--ignore-eos", "go on after the end token")
     .option("--stop <text...>", "end before this text")
     .option("--trace <file>", "record which neurons each token wants, for replay")
+    .option(
+      "--follow <ids>",
+      "take these tokens, not the model's choices, to time a text: 1,2,3 or a JSON file",
+    )
     .option("--quiet", "the answer only")
     .action((model: string | undefined, prompt: string | undefined, flags: RunFlags) =>
       run(model, prompt, flags),
@@ -74,8 +78,14 @@ async function run(first: string | undefined, second: string | undefined, asked:
   const { eos } = model.bundle.manifest.model.tokens;
   const stopTokens = flags.ignoreEos ? [] : eos;
   const before = systemReadBytes();
+  if (flags.follow !== undefined && flags.draft !== undefined)
+    throw new FlashlmError(
+      "ENGINE_OPTION",
+      "Expected --follow or --draft but received both: a draft guesses what the model would choose. Leave one out.",
+    );
   const draft = await openDraft(model, flags);
   const session = await startSession(model, flags, promptTokens.length + flags.maxTokens, draft);
+  const mode = { ...session.generator.mode, ...(flags.follow ? { tokens: "given, not chosen" } : {}) };
   const interrupt = new AbortController();
   const onInterrupt = (): void => {
     if (interrupt.signal.aborted) process.exit(130);
@@ -84,9 +94,7 @@ async function run(first: string | undefined, second: string | undefined, asked:
   process.on("SIGINT", onInterrupt);
   const quiet = flags.quiet === true || flags.json === true;
   if (!quiet)
-    process.stderr.write(
-      `${["memory plan:", ...describePlan(session), modeLine(session.generator.mode)].join("\n")}\n\n`,
-    );
+    process.stderr.write(`${["memory plan:", ...describePlan(session), modeLine(mode)].join("\n")}\n\n`);
   try {
     const { tokens, text } = await generate(
       session,
@@ -101,8 +109,7 @@ async function run(first: string | undefined, second: string | undefined, asked:
     // The cost model knows no draft.
     const forecast = draft ? null : forecastSession(session, model, flags, positions);
     const report = makeReport(session, before, forecast);
-    if (flags.json)
-      process.stdout.write(`${JSON.stringify({ tokens, text, mode: session.generator.mode, report })}\n`);
+    if (flags.json) process.stdout.write(`${JSON.stringify({ tokens, text, mode, report })}\n`);
     else process.stdout.write("\n");
     if (!quiet) process.stderr.write(`\n${describeReport(report).join("\n")}\n`);
   } finally {
