@@ -32,6 +32,15 @@ export function flashlmCommand(args) {
   return [process.execPath, [join(ROOT, "apps/cli/bin/flashlm.cjs"), ...args]];
 }
 
+/** Runs a command and returns what it printed. Throws with that when it fails. */
+export async function flashlmOutput(args) {
+  mkdirSync(HOME, { recursive: true });
+  const [program, all] = flashlmCommand(args);
+  const { code, output } = await run(program, all, { env: PROOF_ENV });
+  if (code !== 0) throw new Error(`flashlm ${args[0]} ended with ${code}:\n${output.slice(-2000)}`);
+  return output;
+}
+
 /** Runs a command with `--json` and returns its object. Throws with what it printed when it fails. */
 export async function flashlmJson(args) {
   mkdirSync(HOME, { recursive: true });

@@ -2,10 +2,9 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { flashlmCommand, flashlmJson, MODELS, PROOF_ENV } from "../lib/flashlm.mjs";
+import { flashlmJson, flashlmOutput, MODELS } from "../lib/flashlm.mjs";
 import { requantiseGguf } from "../lib/gguf-requantise.mjs";
 import { llamaSpeed } from "../lib/llama-cpp.mjs";
-import { run } from "../lib/shell.mjs";
 import { ROOT } from "../lib/workspace.mjs";
 
 const THREADS = 2;
@@ -63,12 +62,6 @@ async function contest({ name, gguf, bundle, decodeTokens, dots, rounds }) {
   };
 }
 
-async function flashlm(args) {
-  const [program, all] = flashlmCommand(args);
-  const { code, output } = await run(program, all, { env: PROOF_ENV });
-  if (code !== 0) throw new Error(`flashlm ${args[0]} ended with ${code}:\n${output.slice(-2000)}`);
-}
-
 async function smallModel(folder) {
   const load = (path) => import(pathToFileURL(join(ROOT, path)).href);
   const [{ decodeRow, encodeRow }, { rowBytes }] = await Promise.all([
@@ -78,7 +71,7 @@ async function smallModel(folder) {
   const gguf = join(folder, "smollm2-q8_0.gguf");
   requantiseGguf(MODELS.smollm2, gguf, { decodeRow, encodeRow, rowBytes });
   const bundle = join(folder, "smollm2-q8_0");
-  await flashlm(["bundle", gguf, "--out", bundle]);
+  await flashlmOutput(["bundle", gguf, "--out", bundle]);
   return contest({
     ...{ name: "SmolLM2 in q8_0", gguf, bundle },
     ...{ decodeTokens: 128, dots: "q8", rounds: ROUNDS },
@@ -87,10 +80,10 @@ async function smallModel(folder) {
 
 async function largeModel(folder) {
   const out = join(folder, "llama-2-7b");
-  await flashlm(["synth", "--preset", "llama-2-7b", "--format", "gguf", "--no-measure", "--out", out]);
+  await flashlmOutput(["synth", "--preset", "llama-2-7b", "--format", "gguf", "--no-measure", "--out", out]);
   const gguf = findGguf(out);
   const bundle = join(folder, "llama-2-7b-bundle");
-  await flashlm(["bundle", gguf, "--out", bundle]);
+  await flashlmOutput(["bundle", gguf, "--out", bundle]);
   return contest({
     ...{ name: "the 7B shape in f16", gguf, bundle },
     ...{ decodeTokens: 16, dots: "f32", rounds: 3 },

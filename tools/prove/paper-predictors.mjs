@@ -1,8 +1,7 @@
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fixture, flashlmCommand, flashlmJson, hasShared, MODELS, PROOF_ENV } from "../lib/flashlm.mjs";
-import { run } from "../lib/shell.mjs";
+import { fixture, flashlmJson, flashlmOutput, hasShared, MODELS } from "../lib/flashlm.mjs";
 
 const CALIBRATION = "text/python-reference-calibration.txt";
 const EVALUATION = "text/python-reference-evaluation.txt";
@@ -38,12 +37,6 @@ function heldOut(name, { mean, missedTarget }) {
   return `${name} held out at ${percent(missedTarget, 1)} missed: active ${percent(mean.activeShare, 1)}, predicted ${percent(mean.predictedShare, 1)}, false negatives ${percent(mean.falseNegativeShare, 1)}, false positives ${percent(mean.falsePositiveShare, 1)}, recall ${percent(mean.recall, 1)}`;
 }
 
-async function flashlm(commandLine) {
-  const [program, args] = flashlmCommand(commandLine);
-  const { code, output } = await run(program, args, { env: PROOF_ENV });
-  if (code !== 0) throw new Error(`flashlm ${commandLine[0]} ended with ${code}:\n${output.slice(-2000)}`);
-}
-
 async function studentHeads() {
   if (!hasShared || !existsSync(MODELS.student))
     return { ok: false, lines: ["the ReLU student is not beside the project (../shared/models)"] };
@@ -55,7 +48,7 @@ async function studentHeads() {
     const lines = [];
     if (ready) cpSync(ready, bundle, { recursive: true });
     else {
-      await flashlm(["bundle", MODELS.student, "--out", bundle]);
+      await flashlmOutput(["bundle", MODELS.student, "--out", bundle]);
       const text = ["--text", fixture(CALIBRATION), "--limit", "16384"];
       const trained = await flashlmJson([
         "train-predictor",
@@ -94,13 +87,13 @@ async function syntheticHeads() {
   const [checkpoint, bundle] = [join(folder, "checkpoint"), join(folder, "bundle")];
   const [training, held] = [join(folder, "training.json"), join(folder, "held.json")];
   try {
-    await flashlm(["synth", "--preset", preset, "--seed", "1", "--no-measure", "--out", checkpoint]);
-    await flashlm(["bundle", checkpoint, "--out", bundle]);
+    await flashlmOutput(["synth", "--preset", preset, "--seed", "1", "--no-measure", "--out", checkpoint]);
+    await flashlmOutput(["bundle", checkpoint, "--out", bundle]);
     const { tokens } = JSON.parse(readFileSync(join(checkpoint, "tokens.json"), "utf8"));
     writeFileSync(training, JSON.stringify(tokens.slice(0, tokens.length / 2)));
     writeFileSync(held, JSON.stringify(tokens.slice(tokens.length / 2)));
     const train = ["--tokens", training, "--limit", String(trainTokens), "--rank", String(RANK)];
-    await flashlm(["train-predictor", bundle, ...train]);
+    await flashlmOutput(["train-predictor", bundle, ...train]);
     const text = ["--tokens", held, "--limit", String(heldTokens)];
     const { layers, nllChange, dense } = await flashlmJson(["eval", bundle, ...text, "--sparsity", sparsity]);
     const of = (key) => mean(layers.map((layer) => layer[key]));

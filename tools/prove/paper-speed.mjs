@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fixture, flashlmCommand, flashlmJson, MODELS, PROOF_ENV } from "../lib/flashlm.mjs";
+import { fixture, flashlmCommand, flashlmJson, flashlmOutput, MODELS, PROOF_ENV } from "../lib/flashlm.mjs";
 import { llamaSpeed } from "../lib/llama-cpp.mjs";
 import { createMemoryCgroup } from "../lib/memory-cgroup.mjs";
 import { memoryReadSpeed } from "../lib/memory-speed.mjs";
@@ -23,34 +23,28 @@ const median = (values) => sorted(values)[values.length >> 1];
 const spread = (values, digits = 1) =>
   `${median(values).toFixed(digits)} (${sorted(values)[0].toFixed(digits)} to ${sorted(values).at(-1).toFixed(digits)})`;
 
-async function flashlm(args) {
-  const [program, all] = flashlmCommand(args);
-  const { code, output } = await run(program, all, { env: PROOF_ENV });
-  if (code !== 0) throw new Error(`flashlm ${args[0]} ended with ${code}:\n${output.slice(-2000)}`);
-  return output;
-}
-
 /** A synthetic model as a bundle with trained heads, and tokens of its text. What is there already is used again. */
 async function prepareModel(folder, preset, trainTokens) {
   const source = join(folder, preset);
   const bundle = join(folder, `${preset}-bundle`);
   const tokens = join(source, "tokens.json");
-  if (!existsSync(tokens)) await flashlm(["synth", "--preset", preset, "--no-measure", "--out", source]);
-  if (!existsSync(join(bundle, "bundle.json"))) await flashlm(["bundle", source, "--out", bundle]);
+  if (!existsSync(tokens))
+    await flashlmOutput(["synth", "--preset", preset, "--no-measure", "--out", source]);
+  if (!existsSync(join(bundle, "bundle.json"))) await flashlmOutput(["bundle", source, "--out", bundle]);
   // The checkpoint itself is not needed again; its text is.
   for (const name of readdirSync(source)) if (name.endsWith(".safetensors")) rmSync(join(source, name));
-  const inspected = JSON.parse(await flashlm(["inspect", bundle, "--json"]).then(lastObject));
+  const { weightBytes } = await flashlmJson(["inspect", bundle]);
   const text = JSON.parse(readFileSync(tokens, "utf8")).tokens;
   if (!hasHeads(bundle)) {
     // The second half is for measuring.
     const training = join(source, "training.json");
     writeFileSync(training, JSON.stringify(text.slice(0, text.length / 2)));
-    await flashlm([
+    await flashlmOutput([
       ...["train-predictor", bundle, "--tokens", training, "--limit", String(trainTokens)],
       ...["--window", "256", "--epochs", "0", "--json"],
     ]);
   }
-  return { bundle, tokens: text, weightBytes: inspected.weightBytes };
+  return { bundle, tokens: text, weightBytes };
 }
 
 function lastObject(output) {
@@ -102,35 +96,43 @@ async function limitedRival(modelPath, limitBytes) {
 }
 
 /** Milliseconds that nothing can be faster than: what is used read from memory, or what is missed read from the disk. */
-function floorMs({ report }, model, dense, speeds) {
-  const neuronBytes = model.weightBytes - dense.residentBytes;
-  const usedBytes = dense.residentBytes + report.keptShare * neuronBytes;
+function floorMs({ report }, model, speeds) {
+  const neuronBytes = neuronBytesOf(model.bundle);
+  const usedBytes = model.weightBytes - neuronBytes + report.keptShare * neuronBytes;
   const memoryMs = (1000 * usedBytes) / speeds.memory;
   const diskMs = (1000 * report.readBytesPerToken) / speeds.disk;
   return { floor: Math.max(memoryMs, diskMs), memoryMs, diskMs };
 }
 
-/** Bytes of a bundle that are not neuron records. */
-function residentBytesOf(bundle) {
+/** Bytes of a bundle's neuron records. */
+function neuronBytesOf(bundle) {
   const { layers, record } = JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8"));
-  const neurons = layers.reduce((sum, layer) => sum + layer.neuronCount * record.strideBytes, 0);
-  return { neurons };
+  return layers.reduce((sum, layer) => sum + layer.neuronCount * record.strideBytes, 0);
 }
 
 async function rivalModel(folder) {
   const out = join(folder, "llama-2-7b-gguf");
   if (!existsSync(out))
-    await flashlm(["synth", "--preset", "llama-2-7b", "--format", "gguf", "--no-measure", "--out", out]);
+    await flashlmOutput([
+      "synth",
+      "--preset",
+      "llama-2-7b",
+      "--format",
+      "gguf",
+      "--no-measure",
+      "--out",
+      out,
+    ]);
   return join(
     out,
     readdirSync(out).find((name) => name.endsWith(".gguf")),
   );
 }
 
-function line(name, results, extra = "") {
+function line(name, results) {
   const ms = results.map(({ report }) => report.msPerToken);
   const { report, mode } = results[0];
-  return `${name}: ${spread(ms)} ms per token (I/O wait ${report.ioWaitMsPerToken.toFixed(1)}, cache ${report.cacheMsPerToken.toFixed(1)}, compute ${report.computeMsPerToken.toFixed(1)}), kept ${(100 * report.keptShare).toFixed(1)} %, hits ${(100 * report.hitRate).toFixed(1)} %, ${(report.readBytesPerToken / 1e6).toFixed(1)} MB read, look-ahead ${mode["look-ahead"] ?? "none"}${extra}`;
+  return `${name}: ${spread(ms)} ms per token (I/O wait ${report.ioWaitMsPerToken.toFixed(1)}, cache ${report.cacheMsPerToken.toFixed(1)}, compute ${report.computeMsPerToken.toFixed(1)}), kept ${(100 * report.keptShare).toFixed(1)} %, hits ${(100 * report.hitRate).toFixed(1)} %, ${(report.readBytesPerToken / 1e6).toFixed(1)} MB read, look-ahead ${mode["look-ahead"] ?? "none"}`;
 }
 
 async function twelveTimesNaive() {
@@ -161,10 +163,8 @@ async function contest(folder, model, rival) {
     ours.push(await limitedRun(model, "50%", decode, plannedBytes));
   }
   const without = await limitedRun(model, "50%", [...decode, "--look-ahead", "off"], plannedBytes);
-  const { neurons } = residentBytesOf(model.bundle);
-  const dense = { residentBytes: model.weightBytes - neurons };
   const oursMs = median(ours.map(({ report }) => report.msPerToken));
-  const { floor, memoryMs, diskMs } = floorMs(ours[0], model, dense, { memory, disk });
+  const { floor, memoryMs, diskMs } = floorMs(ours[0], model, { memory, disk });
   const ioShare = median(ours.map(({ report }) => report.ioWaitMsPerToken / report.msPerToken));
   const figures = {
     naive: naiveMs / oursMs,

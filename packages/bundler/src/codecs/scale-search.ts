@@ -1,8 +1,12 @@
+import { HALF_VALUES, halfBits } from "./half.js";
+
 /** Levels of a 4-bit block: -8 to 7 around zero. */
 const LEVEL_LEAST = -8;
 const LEVEL_MOST = 7;
 /** The extreme weight of a block is tried at these levels; the best of them is refined by least squares. */
 const EXTREME_LEVELS: readonly number[] = [6.2, 6.6, 7, 7.4, 7.8, 8.3, 8.9, 9.6];
+/** The largest finite binary16. */
+const HALF_MOST = 65504;
 /** Rounds to the nearest integer by the way binary64 is stored; for numbers far smaller than 2^51. */
 const ROUNDER = 1.5 * 2 ** 52;
 
@@ -10,14 +14,6 @@ const ROUNDER = 1.5 * 2 ** 52;
 export function levelOf(value: number, inverseScale: number): number {
   const level = value * inverseScale + ROUNDER - ROUNDER;
   return Math.max(LEVEL_LEAST, Math.min(LEVEL_MOST, level));
-}
-
-/** Nearest binary16, by the same trick; for scales, whose exponents are in range. */
-export function roundToHalf(value: number): number {
-  const size = Math.abs(value);
-  if (size < 2 ** -14) return Math.round(value * 2 ** 24) * 2 ** -24;
-  const unit = 2 ** (Math.floor(Math.log2(size)) - 10);
-  return Math.min(65504, Math.round(size / unit) * unit) * Math.sign(value);
 }
 
 /**
@@ -52,5 +48,5 @@ export function searchScale(values: Float64Array, importance: Float64Array): num
       }
     }
   }
-  return roundToHalf(best);
+  return HALF_VALUES[halfBits(Math.max(-HALF_MOST, Math.min(HALF_MOST, best)))]!;
 }

@@ -3,22 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { openCheckpoint } from "../../src/sources/index.js";
+import { ggufString as text, u32, u64 } from "../support/made-tensors.js";
 
 type Value = string | number | boolean;
 const folder = mkdtempSync(join(tmpdir(), "flashlm-made-"));
 afterAll(() => rmSync(folder, { recursive: true }));
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
-}
-function u64(value: number): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(BigInt(value));
-  return bytes;
-}
-const text = (value: string): Buffer => Buffer.concat([u64(value.length), Buffer.from(value)]);
 
 function encodeValue(value: Value): Buffer {
   if (typeof value === "string") return Buffer.concat([u32(8), text(value)]);

@@ -25,19 +25,22 @@ export function encodeSafetensors(tensors: Named): Buffer {
   return Buffer.concat([length, text, ...tensors.map(([, tensor]) => bytesOf(tensor))]);
 }
 
-function u32(value: number): Buffer {
+/** Little-endian. */
+export function u32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);
   return bytes;
 }
 
-function u64(value: number): Buffer {
+/** Little-endian. */
+export function u64(value: number): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeBigUInt64LE(BigInt(value));
   return bytes;
 }
 
-const string = (value: string): Buffer => Buffer.concat([u64(value.length), Buffer.from(value)]);
+/** A string as GGUF stores it. */
+export const ggufString = (value: string): Buffer => Buffer.concat([u64(value.length), Buffer.from(value)]);
 
 /** A GGUF file of version 3 with f32 metadata and tensors, from the format's description. */
 export function encodeGguf(
@@ -49,13 +52,13 @@ export function encodeGguf(
   for (const [key, value] of Object.entries(metadata)) {
     const number = Buffer.alloc(4);
     number.writeFloatLE(value);
-    parts.push(string(key), u32(6), number);
+    parts.push(ggufString(key), u32(6), number);
   }
   const aligned = (length: number): number => Math.ceil(length / 32) * 32;
   let offset = 0;
   for (const [name, tensor] of tensors) {
     const dimensions = [...tensor.shape].reverse().map(u64);
-    parts.push(string(name), u32(dimensions.length), ...dimensions, u32(0), u64(offset));
+    parts.push(ggufString(name), u32(dimensions.length), ...dimensions, u32(0), u64(offset));
     offset += aligned(tensor.values.byteLength);
   }
   const header = Buffer.concat(parts);
