@@ -80,7 +80,7 @@ async function main() {
   try {
     const path = values.file ?? join(folder, "data.bin");
     ensureDataFile(path, (values.smoke ? 64 : 2048) * 1024 * 1024);
-    const rounds = Number(values.rounds ?? (values.smoke ? 1 : 7));
+    const rounds = Number(values.rounds ?? (values.smoke ? 1 : 21));
     const cost = await checksumCost({ path, rounds, batches: values.smoke ? 5 : 50 });
     if (values.json) {
       console.log(JSON.stringify(cost));

@@ -89,11 +89,11 @@ napi_value Open(napi_env env, const Arguments& arguments) {
   return result;
 }
 
-/** attach(handle, arenaId, bytes) */
+/** attach(handle, arenaId, bytes, isFresh): fresh memory is untouched and its reader's own. */
 napi_value Attach(napi_env, const Arguments& arguments) {
   Arena arena;
   arena.bytes = arguments.elements<uint8_t>(2, napi_uint8_array, 0, &arena.length);
-  arguments.external<ReaderHandle>(0)->attach(arguments.number(1), arguments.value(2), arena);
+  arguments.external<ReaderHandle>(0)->attach(arguments.number(1), arguments.value(2), arena, arguments.boolean(3));
   return nullptr;
 }
 

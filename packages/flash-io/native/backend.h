@@ -58,5 +58,7 @@ uint64_t padded_bytes(const ReadSpec& spec, uint32_t alignment);
 /** Page-aligned memory from the operating system, zeroed when first touched; throws std::bad_alloc. */
 uint8_t* allocate_pages(size_t length);
 void free_pages(uint8_t* memory, size_t length);
+/** Asks for large pages behind untouched memory that will be read into: a request then has one segment instead of many. */
+void prefer_large_pages(uint8_t* memory, size_t length);
 
 }  // namespace flash_io

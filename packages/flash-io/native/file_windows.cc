@@ -110,5 +110,8 @@ uint8_t* allocate_pages(size_t length) {
 
 void free_pages(uint8_t* memory, size_t) { VirtualFree(memory, 0, MEM_RELEASE); }
 
+// Large pages need a privilege there, and cannot be had for memory that exists.
+void prefer_large_pages(uint8_t*, size_t) {}
+
 }  // namespace flash_io
 #endif

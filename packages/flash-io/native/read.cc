@@ -20,7 +20,7 @@ uint32_t copy_chunk(const Read& read, uint64_t arrived) {
 
 bool end(Read& read, Outcome outcome, int32_t error) {
   read.outcome = outcome;
-  read.error = error;
+  read.error = static_cast<int16_t>(error);
   return true;
 }
 

@@ -15,8 +15,8 @@ struct ReadSpec {
   uint32_t file;
 };
 
-/** A read on its way. Lives in a `ReadQueue`, which links it through `next`. */
-struct Read {
+/** A read on its way. Lives in a `ReadQueue`, which links it through `next`. One cache line: after a wait, each line is a miss. */
+struct alignas(64) Read {
   ReadSpec spec;
   Read* next;
   uint32_t batch;
@@ -24,15 +24,16 @@ struct Read {
   /** Bytes that have arrived in the target. */
   uint32_t done;
   /** The positive error number of a failed read. */
-  int32_t error;
+  int16_t error;
+  Outcome outcome;
+  bool bounces : 1;
+  /** A request of it has been made: it is too late to cancel. */
+  bool started : 1;
   /** File position of the request that is out, when it goes through bounce memory. */
   uint64_t chunk_start;
   uint8_t* bounce;
-  bool bounces;
-  /** A request of it has been made: it is too late to cancel. */
-  bool started;
-  Outcome outcome;
 };
+static_assert(sizeof(Read) == 64);
 
 /** One request to the operating system. */
 struct Request {

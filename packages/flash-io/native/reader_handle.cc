@@ -31,11 +31,20 @@ bool ReaderHandle::start(const std::string& backend, uint32_t in_flight_max, nap
   return backend_ != nullptr;
 }
 
-void ReaderHandle::attach(uint32_t arena_id, napi_value bytes, Arena arena) {
+void ReaderHandle::attach(uint32_t arena_id, napi_value bytes, Arena arena, bool is_fresh) {
   napi_ref reference;
   if (napi_create_reference(env_, bytes, 1, &reference) == napi_ok) references_.push_back(reference);
   arenas_[arena_id] = arena;
+  if (is_fresh) prefer_large_pages(arena.bytes, arena.length);
   backend_->attach(arena.bytes, arena.length);
+}
+
+const Arena* ReaderHandle::find_arena(uint32_t arena_id) {
+  if (last_arena_ != nullptr && last_arena_id_ == arena_id) return last_arena_;
+  const auto found = arenas_.find(arena_id);
+  if (found == arenas_.end()) return nullptr;
+  last_arena_id_ = arena_id;
+  return last_arena_ = &found->second;
 }
 
 bool ReaderHandle::to_spec(const BatchArrays& batch, size_t index, ReadSpec& spec) {
@@ -43,13 +52,13 @@ bool ReaderHandle::to_spec(const BatchArrays& batch, size_t index, ReadSpec& spe
   const double offset = batch.offset_bytes[index];
   const double length = batch.length_bytes[index];
   const double target = batch.target_offset_bytes[index];
-  const auto arena = arenas_.find(batch.target_arena_id[index]);
-  if (file_index >= files_.size() || arena == arenas_.end()) return false;
+  const Arena* const arena = find_arena(batch.target_arena_id[index]);
+  if (file_index >= files_.size() || arena == nullptr) return false;
   const double file_bytes = static_cast<double>(files_[file_index].size);
-  const double arena_bytes = static_cast<double>(arena->second.length);
+  const double arena_bytes = static_cast<double>(arena->length);
   if (!is_count(length, kReadBytesMax) || !is_count(offset, file_bytes) || !is_count(target, arena_bytes)) return false;
   if (offset + length > file_bytes || target + length > arena_bytes) return false;
-  spec = {static_cast<uint64_t>(offset), arena->second.bytes + static_cast<size_t>(target),
+  spec = {static_cast<uint64_t>(offset), arena->bytes + static_cast<size_t>(target),
           static_cast<uint32_t>(length), file_index};
   return true;
 }
@@ -105,6 +114,7 @@ void ReaderHandle::close() {
   for (const napi_ref reference : references_) napi_delete_reference(env_, reference);
   references_.clear();
   arenas_.clear();
+  last_arena_ = nullptr;
 }
 
 }  // namespace flash_io

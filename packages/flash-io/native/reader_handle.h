@@ -38,8 +38,8 @@ class ReaderHandle {
   std::vector<File>& files() { return files_; }
   /** False with `reason` where the system refuses the backend. `on_progress` is a function of JavaScript. */
   bool start(const std::string& backend, uint32_t in_flight_max, napi_value on_progress, std::string& reason);
-  /** Keeps `bytes` alive until the reader closes: a read may land in them. */
-  void attach(uint32_t arena_id, napi_value bytes, Arena arena);
+  /** Keeps `bytes` alive until the reader closes: a read may land in them. Fresh ones are the reader's own and have not been touched. */
+  void attach(uint32_t arena_id, napi_value bytes, Arena arena, bool is_fresh);
   /** Starts the reads, all or none: the index of the first that is refused, or -1. */
   int64_t submit(const BatchArrays& batch, uint32_t batch_id, bool demand);
   /** Pairs of batch and index, the sign bit of the index set for failures; returns how many. */
@@ -53,11 +53,15 @@ class ReaderHandle {
   void close();
 
  private:
+  const Arena* find_arena(uint32_t arena_id);
   bool to_spec(const BatchArrays& batch, size_t index, ReadSpec& spec);
 
   napi_env env_;
   std::vector<File> files_;
   std::unordered_map<uint32_t, Arena> arenas_;
+  /** Batches mostly have one target; elements of the map stay where they are. */
+  const Arena* last_arena_ = nullptr;
+  uint32_t last_arena_id_ = 0;
   std::vector<napi_ref> references_;
   napi_threadsafe_function on_progress_ = nullptr;
   std::vector<ReadSpec> specs_;

@@ -30,7 +30,8 @@ export interface NativeAddon {
     inFlightMax: number,
     onProgress: () => void,
   ): NativeOpening;
-  attach(handle: NativeHandle, arenaId: number, bytes: Uint8Array): void;
+  /** Fresh memory is the reader's own and has not been touched: it may get large pages. */
+  attach(handle: NativeHandle, arenaId: number, bytes: Uint8Array, isFresh: boolean): void;
   /** Starts all reads or none; the index of the first that is refused, or -1. */
   submit(
     handle: NativeHandle,

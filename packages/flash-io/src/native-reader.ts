@@ -70,9 +70,11 @@ class NativeReader implements FlashReader, CompletionSource {
   /** What the addon calls; set only while someone awaits a promise, so that an abandoned reader can be collected. */
   private readonly listener: { onProgress: (() => void) | undefined };
   private readonly arenas: Map<number, KnownArena> = new Map();
-  private readonly targets: OwnTargets = new OwnTargets((arena) => this.attach(arena));
+  private readonly targets: OwnTargets = new OwnTargets((arena) => this.attachMemory(arena, true));
   private readonly batches: (TrackedReads | undefined)[] = [];
+  /** Numbers of batches that may be given again; those from `freeCount` on are stale. An array that pops and grows costs more. */
   private readonly freeIds: number[] = [];
+  private freeCount = 0;
   private readonly pairs: Uint32Array = new Uint32Array(2 * PAIRS_PER_CALL);
   private readonly failure: Float64Array = new Float64Array(6);
   private readonly counters: Float64Array = new Float64Array(2);
@@ -96,6 +98,10 @@ class NativeReader implements FlashReader, CompletionSource {
   }
 
   attach(arena: MemoryArena): void {
+    this.attachMemory(arena, false);
+  }
+
+  private attachMemory(arena: MemoryArena, isFresh: boolean): void {
     if (this.closing !== undefined) throw closedError("attach");
     const { arenaId, bytes } = arena;
     if (bytes === undefined || !(bytes.buffer instanceof SharedArrayBuffer)) {
@@ -106,7 +112,7 @@ class NativeReader implements FlashReader, CompletionSource {
       );
     }
     this.arenas.set(arenaId, { arenaIndex: 0, lengthBytes: bytes.length, bytes });
-    this.addon.attach(this.handle, arenaId, bytes);
+    this.addon.attach(this.handle, arenaId, bytes, isFresh);
   }
 
   allocateTarget(lengthBytes: number): { readonly handle: MemoryHandle; readonly bytes: Uint8Array } {
@@ -119,7 +125,7 @@ class NativeReader implements FlashReader, CompletionSource {
     const { count } = batch;
     // The addon checks each read; here only that it may look at so many.
     if (!(count >= 0 && count <= batch.capacity)) checkBatch(batch, this.files, this.arenas);
-    const batchId = this.freeIds.pop() ?? this.batches.length;
+    const batchId = this.freeCount > 0 ? this.freeIds[--this.freeCount]! : this.batches.length;
     const pending = new TrackedReads(this, count, batchId);
     const refused = this.addon.submit(
       this.handle,
@@ -132,7 +138,7 @@ class NativeReader implements FlashReader, CompletionSource {
       batch.targetArenaId,
       batch.targetOffsetBytes,
     );
-    if (count === 0 || refused >= 0) this.freeIds.push(batchId);
+    if (count === 0 || refused >= 0) this.freeIds[this.freeCount++] = batchId;
     if (refused >= 0) checkBatch(batch, this.files, this.arenas);
     this.batches[batchId] = count === 0 ? undefined : pending;
     this.outCount += count;
@@ -169,7 +175,7 @@ class NativeReader implements FlashReader, CompletionSource {
     }
     if (batch.hasEnded) {
       this.batches[batchId] = undefined;
-      this.freeIds.push(batchId);
+      this.freeIds[this.freeCount++] = batchId;
     }
   }
 

@@ -17,14 +17,14 @@ export interface CompletionSource {
   unwatch(): void;
 }
 
-/** The reads of one batch. Two small tables and no object per read. */
+/** The reads of one batch. One small table and no object per read. */
 export class TrackedReads implements PendingReads {
   readonly count: number;
   /** Number that the reader knows the batch by, or 0. */
   readonly batchId: number;
   private readonly source: CompletionSource;
-  private readonly states: Uint32Array;
-  private readonly arrivals: Uint32Array;
+  /** The state of each read, then the reads in the order in which they ended: one table, because batches come often. */
+  private readonly table: Uint32Array;
   private endedCount = 0;
   private returnedCount = 0;
   private errors: Map<number, FlashlmError> | undefined;
@@ -36,8 +36,7 @@ export class TrackedReads implements PendingReads {
     this.source = source;
     this.count = count;
     this.batchId = batchId;
-    this.states = new Uint32Array(count);
-    this.arrivals = new Uint32Array(count);
+    this.table = new Uint32Array(2 * count);
   }
 
   /** True when no read of the batch is out any more. */
@@ -47,18 +46,18 @@ export class TrackedReads implements PendingReads {
 
   /** Called by a reader that cancels read by read when one was queued. */
   queued(index: number, slot: number): void {
-    this.states[index] = SLOT_BASE + slot;
+    this.table[index] = SLOT_BASE + slot;
   }
 
   /** Slots of the reads that have not ended, as `queued` named them. */
   *openSlots(): Iterable<number> {
-    for (const state of this.states) if (state >= SLOT_BASE) yield state - SLOT_BASE;
+    for (const state of this.table.subarray(0, this.count)) if (state >= SLOT_BASE) yield state - SLOT_BASE;
   }
 
   /** Called by the reader when a read has ended. */
   ended(index: number, outcome: number, error: FlashlmError | undefined): void {
-    this.states[index] = outcome;
-    this.arrivals[this.endedCount++] = index;
+    this.table[index] = outcome;
+    this.table[this.count + this.endedCount++] = index;
     if (error !== undefined) {
       this.errors ??= new Map();
       this.errors.set(index, error);
@@ -72,23 +71,22 @@ export class TrackedReads implements PendingReads {
   }
 
   landed(index: number): boolean {
-    if (this.states[index] === OUTCOME_LANDED) return true;
+    if (this.table[index] === OUTCOME_LANDED) return true;
     this.source.drain();
-    return this.states[index] === OUTCOME_LANDED;
+    return this.table[index] === OUTCOME_LANDED;
   }
 
   waitNext(): number {
     if (this.returnedCount === this.count) return -1;
     if (this.returnedCount === this.endedCount) this.source.drain();
     while (this.returnedCount === this.endedCount) this.source.wait(1);
-    const index = this.arrivals[this.returnedCount++]!;
+    const index = this.table[this.count + this.returnedCount++]!;
     const error = this.errors?.get(index);
     if (error !== undefined) throw error;
     return index;
   }
 
   waitAll(): void {
-    this.source.drain();
     while (this.endedCount < this.count) this.source.wait(this.count - this.endedCount);
     if (this.firstError !== undefined) throw this.firstError;
   }

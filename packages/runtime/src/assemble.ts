@@ -6,17 +6,27 @@ import {
   type ReadPlanner,
   type SparsityPredictor,
 } from "@flashlm/contracts";
-import { largestBytes, layerBlock, pinnedTensors, predictorBlock, spanOf } from "./blocks.js";
+import {
+  BLOCK_ALIGNMENT_BYTES,
+  largestBytes,
+  layerBlock,
+  pinnedTensors,
+  predictorBlock,
+  spanOf,
+} from "./blocks.js";
 import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
 import { type EngineOptions, type EngineParts, kernelNeedsOf, WINDOW_TOKENS } from "./engine.js";
 import { createFlight } from "./flight.js";
 import { FlightReads } from "./flight-reads.js";
 import { ForwardPass } from "./forward.js";
+import { createHead } from "./head.js";
+import { headTiles } from "./head-tiles.js";
 import { LookAhead } from "./look-ahead.js";
-import { BLOCK_ALIGNMENT_BYTES, FLIGHT_COUNT, type MemoryPlan } from "./memory-plan.js";
+import type { MemoryPlan } from "./memory-plan.js";
 import { attachMemory, memoryCopy } from "./memory-windows.js";
-import { compileLayers, createHead } from "./programs.js";
+import { FLIGHT_COUNT } from "./plan-sizes.js";
+import { compileLayers } from "./programs.js";
 import { READ_BYTES_MAX } from "./read-into.js";
 import { RecordStream } from "./record-stream.js";
 import { RecordVerifier } from "./record-verifier.js";
@@ -195,7 +205,7 @@ async function join(
     reset,
     mode: describeMode(parts, options, plan, reader, planner, kernels),
     loadReadBytes: reader.stats().readBytes,
-    head: createHead(bundle, state, residency, kernels),
+    head: createHead(bundle, plan, state, residency, kernels),
     close: async () => {
       reset();
       await reader.close();
@@ -222,13 +232,17 @@ async function loadBlocks(
   kernels: KernelSet,
 ): Promise<Residency> {
   const { bundle, predictor } = parts;
-  const singles = pinnedTensors(bundle).map((tensor) => ({ name: tensor.name, extent: spanOf([tensor]) }));
+  const singles = pinnedTensors(bundle, plan.headResident).map((tensor) => ({
+    name: tensor.name,
+    extent: spanOf([tensor]),
+  }));
+  const tiles = plan.headResident ? [] : headTiles(bundle, plan.headTileRowCount);
   const layers = bundle.manifest.layers.map((_, layerIndex) => ({
     attention: layerBlock(bundle, layerIndex),
     predictor: predictorBlock(bundle, predictor, layerIndex),
   }));
   const extents = layers.flatMap((layer) => [layer.attention, layer.predictor ?? []].flat());
-  const largest = largestBytes([...extents, ...singles.map((single) => single.extent)]);
+  const largest = largestBytes([...extents, ...[...singles, ...tiles].map(({ extent }) => extent)]);
   const residency = new Residency(reader, kernels, {
     bufferBytes: plan.blockBufferBytes,
     bufferCount: plan.blockBufferCount,
@@ -248,6 +262,7 @@ async function loadBlocks(
         plan.predictorBlockResident[layerIndex] ?? false,
       );
   }
+  for (const { name, extent } of tiles) await residency.add(name, extent, false);
   return residency;
 }
 
@@ -282,6 +297,7 @@ function describeMode(
     ...(parts.predictor.dense ? {} : { "look-ahead": parts.predictor.lookAhead ? "on" : "off" }),
     "attention resident": `${share(plan.layerBlockResident)} layers`,
     ...predictorFlags,
+    ...(plan.headResident ? {} : { head: "streamed" }),
     pinned: `${((100 * pinned) / Math.max(1, slots)).toFixed(0)}% of slots`,
     "neurons resident": `${((100 * slots) / neurons).toFixed(0)}%`,
     context: String(plan.contextLength),

@@ -1,5 +1,8 @@
 import type { BundleIndex, BundleTensor, LayerIndex, PredictorPart } from "@flashlm/contracts";
 
+/** Page and direct-I/O alignment of everything large. */
+export const BLOCK_ALIGNMENT_BYTES = 4096;
+
 /** A contiguous piece of a bundle file that is loaded as a whole: the attention weights or the predictor of one layer. */
 export interface BlockExtent {
   readonly fileIndex: number;
@@ -35,12 +38,16 @@ export function predictorBlock(
   return tensors.length === 0 ? null : spanOf(tensors);
 }
 
-/** Tensors outside the layers, which stay in memory for the whole run. Embeddings that are not the head as well are read by row. */
-export function pinnedTensors(bundle: BundleIndex): readonly BundleTensor[] {
+/**
+ * Tensors outside the layers, which stay in memory for the whole run. Embeddings that are not the head as well are read by row; where the head
+ * does not stay in memory, it is read in tiles, and positions are read by row too.
+ */
+export function pinnedTensors(bundle: BundleIndex, headResident: boolean): readonly BundleTensor[] {
   const { model, tensors } = bundle.manifest;
+  const away = new Set(headResident ? [] : ["embedding.weight", "head.weight", "position.weight"]);
+  if (!model.tiedEmbeddings) away.add("embedding.weight");
   return tensors.filter(
-    ({ fileIndex, name }) =>
-      fileIndex === 0 && !name.startsWith("layers.") && (name !== "embedding.weight" || model.tiedEmbeddings),
+    ({ fileIndex, name }) => fileIndex === 0 && !name.startsWith("layers.") && !away.has(name),
   );
 }
 

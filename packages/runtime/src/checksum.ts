@@ -6,6 +6,30 @@ import {
   type KernelSet,
 } from "@flashlm/contracts";
 
+/** CRC32C's polynomial, lowest power in the highest bit. */
+const POLYNOMIAL = 0x82f63b78;
+
+/** Product of two polynomials over GF(2), modulo CRC32C's. */
+function multiply(a: number, b: number): number {
+  let product = 0;
+  for (let bit = 31; bit >= 0; bit--) {
+    if ((a >>> bit) & 1) product ^= b;
+    b = b & 1 ? (b >>> 1) ^ POLYNOMIAL : b >>> 1;
+  }
+  return product >>> 0;
+}
+
+/** CRC32C of bytes in two parts, from the parts' own: the first is multiplied by x^(8 * length of the second). */
+export function joinChecksums(first: number, second: number, secondLengthBytes: number): number {
+  let power = 0x00800000; // x^8
+  let shift = 0x80000000; // x^0
+  for (let rest = secondLengthBytes; rest > 0; rest = Math.floor(rest / 2)) {
+    if (rest % 2 === 1) shift = multiply(power, shift);
+    power = multiply(power, power);
+  }
+  return (multiply(shift, first) ^ second) >>> 0;
+}
+
 /** Verifies tensors in kernel memory with the kernels' CRC32C. One program per distinct length. */
 export class TensorVerifier {
   readonly #kernels: KernelSet;
@@ -20,17 +44,27 @@ export class TensorVerifier {
 
   /** @throws BUNDLE_CHECKSUM when the bytes at `offsetBytes` are not those that were written. */
   async verify(tensor: BundleTensor, offsetBytes: number): Promise<void> {
+    this.compare(tensor, await this.checksum(offsetBytes, tensor.lengthBytes));
+  }
+
+  /** CRC32C of bytes in kernel memory. */
+  async checksum(offsetBytes: number, lengthBytes: number): Promise<number> {
     const { words } = this.#lists;
     words[0] = offsetBytes / ADDRESS_UNIT_BYTES; // address
     words[1] = 0; // order
     words[2] = 0; // begin
     words[3] = 1; // end
-    const pending = this.#kernels.run(this.#program(tensor.lengthBytes));
+    const pending = this.#kernels.run(this.#program(lengthBytes));
     if (pending) await pending;
-    if (words[4] === tensor.crc32c) return;
+    return words[4]!;
+  }
+
+  /** @throws BUNDLE_CHECKSUM when that is not the checksum of what was written. */
+  compare(tensor: BundleTensor, checksum: number): void {
+    if (checksum === tensor.crc32c) return;
     throw new FlashlmError(
       "BUNDLE_CHECKSUM",
-      `Expected checksum ${tensor.crc32c} for tensor ${tensor.name} but its bytes give ${words[4]}: the file was changed or the disk lost a bit. Make the bundle again.`,
+      `Expected checksum ${tensor.crc32c} for tensor ${tensor.name} but its bytes give ${checksum}: the file was changed or the disk lost a bit. Make the bundle again.`,
       { tensor: tensor.name },
     );
   }

@@ -1,15 +1,7 @@
-import {
-  alignUp,
-  type BundleIndex,
-  type FlashReader,
-  type KernelOp,
-  type KernelProgram,
-  type KernelSet,
-  ReadBatch,
-  type WeightRef,
-} from "@flashlm/contracts";
-import { BLOCK_ALIGNMENT_BYTES, type MemoryPlan } from "./memory-plan.js";
+import type { BundleIndex, FlashReader, KernelOp, KernelSet, WeightRef } from "@flashlm/contracts";
+import type { MemoryPlan } from "./memory-plan.js";
 import type { Residency } from "./residency.js";
+import { type RowTable, tableInMemory, tableOnFlash } from "./row-table.js";
 import type { RunState } from "./run-state.js";
 
 /** A token's row, scaled, brought to the width of the residual stream, and its learned position, where a model has these. */
@@ -18,6 +10,7 @@ function embeddingOps(
   state: RunState,
   residency: Residency,
   table: WeightRef,
+  positions: WeightRef | undefined,
 ): KernelOp[] {
   const tokenCount = state.tokenCountWord;
   const weight = (name: string): WeightRef => residency.weight(name, bundle.tensor(name));
@@ -41,11 +34,11 @@ function embeddingOps(
       target: state.hidden,
       accumulate: false,
     });
-  if (state.positionIds)
+  if (state.positionIds && positions)
     ops.push({
       op: "gatherRows",
       tokenCount,
-      table: weight("position.weight"),
+      table: positions,
       rowIds: state.positionIds.base,
       target: state.hidden,
       accumulate: true,
@@ -53,16 +46,9 @@ function embeddingOps(
   return ops;
 }
 
-/** Notes where in the sequence the tokens stand. */
-function placeTokens(state: RunState, tokenCount: number): void {
-  const words = state.positionIds?.words;
-  if (!words) return;
-  for (let token = 0; token < tokenCount; token++) words[token] = state.position[0]! + token;
-}
-
 /**
- * Looks up token embeddings into `state.hidden`. Tied embeddings are resident, because the head needs them whole; untied ones stay on
- * flash and are read by row.
+ * Looks up token embeddings, and learned positions where a model has them, into `state.hidden`. Tables that are not in memory are read by
+ * row: embeddings that are not the head as well, and all of them where the head is streamed.
  */
 export function createEmbedding(
   bundle: BundleIndex,
@@ -72,43 +58,24 @@ export function createEmbedding(
   state: RunState,
   residency: Residency,
 ): (tokens: ArrayLike<number>, tokenCount: number) => Promise<void> {
-  const tensor = bundle.tensor("embedding.weight");
-  const ids = state.tokenIds.words;
-  const gather = (table: WeightRef): KernelProgram =>
-    kernels.compile(embeddingOps(bundle, state, residency, table));
-  if (plan.embeddingResident) {
-    const program = gather(residency.weight("embedding.weight", tensor));
-    return async (tokens, tokenCount) => {
-      placeTokens(state, tokenCount);
-      for (let token = 0; token < tokenCount; token++) ids[token] = tokens[token] as number;
-      const running = kernels.run(program);
-      if (running) await running;
-    };
-  }
-  const rowBytes = tensor.lengthBytes / tensor.rowCount;
-  const rows = kernels.memory.allocate(
-    alignUp(rowBytes * plan.tokenCapacity, BLOCK_ALIGNMENT_BYTES),
-    BLOCK_ALIGNMENT_BYTES,
-  );
-  const program = gather({
-    dtype: tensor.dtype,
-    rowCount: plan.tokenCapacity,
-    columnCount: tensor.columnCount,
-    base: rows,
-  });
-  const batch = new ReadBatch(plan.tokenCapacity);
+  const open = (name: string, isResident: boolean, rowIds: Uint32Array): RowTable => {
+    const tensor = bundle.tensor(name);
+    return isResident
+      ? tableInMemory(residency.weight(name, tensor), rowIds)
+      : tableOnFlash(tensor, rowIds, plan.tokenCapacity, reader, kernels);
+  };
+  const words = open("embedding.weight", plan.embeddingResident, state.tokenIds.words);
+  const positions = state.positionIds
+    ? open("position.weight", plan.headResident, state.positionIds.words)
+    : null;
+  const places = new Uint32Array(positions ? plan.tokenCapacity : 0);
+  const program = kernels.compile(embeddingOps(bundle, state, residency, words.table, positions?.table));
   return async (tokens, tokenCount) => {
-    placeTokens(state, tokenCount);
-    batch.clear();
-    for (let token = 0; token < tokenCount; token++) {
-      ids[token] = token;
-      const offsetBytes = tensor.offsetBytes + (tokens[token] as number) * rowBytes;
-      batch.push(tensor.fileIndex, offsetBytes, rowBytes, {
-        arenaId: rows.arenaId,
-        offsetBytes: rows.offsetBytes + token * rowBytes,
-      });
+    if (positions) {
+      for (let token = 0; token < tokenCount; token++) places[token] = state.position[0]! + token;
+      positions.place(places, tokenCount);
     }
-    reader.submit(batch).waitAll();
+    words.place(tokens, tokenCount);
     const running = kernels.run(program);
     if (running) await running;
   };

@@ -8,7 +8,8 @@ import {
   ReadPlan,
   type VectorRef,
 } from "@flashlm/contracts";
-import { BLOCK_ALIGNMENT_BYTES, type MemoryPlan } from "./memory-plan.js";
+import { BLOCK_ALIGNMENT_BYTES } from "./blocks.js";
+import type { MemoryPlan } from "./memory-plan.js";
 import type { RunState } from "./run-state.js";
 
 /**

@@ -62,6 +62,7 @@ export class ForwardPass {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
+    residency.startAt("attention.0");
     residency.pump();
     if (dense) this.#readAhead(-1);
     const embedding = embed(tokens, tokenCount);

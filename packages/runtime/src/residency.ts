@@ -11,8 +11,8 @@ import {
   type WeightRef,
 } from "@flashlm/contracts";
 import type { BlockExtent } from "./blocks.js";
+import { BLOCK_ALIGNMENT_BYTES } from "./blocks.js";
 import { TensorVerifier } from "./checksum.js";
-import { BLOCK_ALIGNMENT_BYTES } from "./memory-plan.js";
 import { abandon, pieceCount, submitExtent } from "./read-into.js";
 
 interface Block {
@@ -53,6 +53,7 @@ export class Residency {
   /** Indices of buffers that hold nothing: blocks are not given up in the order in which they came. */
   #freeBuffers: number[] = [];
   readonly #batch: ReadBatch;
+  readonly #order: Block[] = [];
   readonly #streamed: Block[] = [];
   #flights: Flight[] = [];
   #nextStreamed = 0;
@@ -85,6 +86,7 @@ export class Residency {
       bufferIndex: -1,
     };
     this.#blocks.set(name, block);
+    this.#order.push(block);
     if (!resident) {
       this.#streamed.push(block);
       return;
@@ -119,6 +121,23 @@ export class Residency {
     return block.address[0]! + (tensor.offsetBytes - block.extent.offsetBytes) / ADDRESS_UNIT_BYTES;
   }
 
+  /**
+   * Tells that blocks are asked for from the named one on. What was read ahead of others is given up; mostly there is nothing to give up,
+   * because the ring goes on from the last block to the first.
+   */
+  startAt(name: string): void {
+    const first = this.#order.indexOf(this.#blocks.get(name)!);
+    const block = this.#order.slice(first).find(({ resident }) => !resident) ?? this.#streamed[0];
+    if (block === undefined || (this.#flights[0]?.block ?? this.#streamed[this.#nextStreamed]) === block)
+      return;
+    for (const flight of this.#flights) {
+      abandon(flight.pending);
+      this.#freeBuffers.push(flight.bufferIndex);
+    }
+    this.#flights = [];
+    this.#nextStreamed = this.#streamed.indexOf(block);
+  }
+
   /** Starts reading the next streamed blocks as far as buffers are free. Never blocks. */
   pump(): void {
     while (this.#streamed.length > 0 && this.#freeBuffers.length > 0) {
@@ -131,7 +150,7 @@ export class Residency {
     }
   }
 
-  /** Blocks until the named block is in memory. Blocks must be asked for in the order in which they were added. */
+  /** Blocks until the named block is in memory. Blocks must be asked for in the order in which they were added, from {@link startAt} on. */
   async need(name: string): Promise<void> {
     const block = this.#blocks.get(name);
     if (!block || block.resident) return;

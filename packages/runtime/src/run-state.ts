@@ -45,6 +45,8 @@ export interface RunState {
   readonly headProjected: MemoryHandle;
   /** `[logitRows, vocabularySize]` */
   readonly logits: { readonly base: MemoryHandle; readonly floats: Float32Array };
+  /** `[logitRows, headTileRowCount]` where the head is streamed; else nothing. */
+  readonly logitTile: { readonly base: MemoryHandle; readonly floats: Float32Array };
   /** `[contextLength, rotaryDim]` */
   readonly ropeTable: MemoryHandle;
   /** That of layers with a window, which is the same one in most models. */
@@ -111,6 +113,8 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
   const tokenIds = memory.allocate(capacity * 4);
   const mask = memory.allocate(capacity * model.ffn.neuronCount);
   const logits = floats(plan.logitRowCount * model.vocabularySize);
+  const tileCount = plan.logitRowCount * plan.headTileRowCount;
+  const logitTile = floats(Math.max(tileCount, 1));
   const caches = (): MemoryHandle[] =>
     bundle.manifest.layers.map(() =>
       memory.allocate(plan.contextLength * rowBytes(plan.cacheDtype, keyValueWidth)),
@@ -137,6 +141,7 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
     headInput,
     headProjected: isNarrow ? floats(plan.logitRowCount * width) : headInput,
     logits: { base: logits, floats: memory.floats(logits, plan.logitRowCount * model.vocabularySize) },
+    logitTile: { base: logitTile, floats: memory.floats(logitTile, tileCount) },
     ...createPositions(model, plan, kernels),
     keyCache: caches(),
     valueCache: caches(),

@@ -18,7 +18,7 @@ function leastBytes(parts: Parameters<typeof planEngine>[0]): number {
 }
 
 /** Families whose layers have something to do behind the FFN, or tables outside the layers. */
-for (const family of ["gemma2", "gemma3", "olmo2", "opt", "opt-post-norm", "falcon-rw", "phi"]) {
+for (const family of ["gemma2", "gemma3", "llama", "olmo2", "opt", "opt-post-norm", "falcon-rw", "phi"]) {
   const path = fixture(`families/${family}`);
   describe.skipIf(path === null)(`${family} in the least memory`, () => {
     const folder = temporaryFolder();
@@ -31,6 +31,7 @@ for (const family of ["gemma2", "gemma3", "olmo2", "opt", "opt-post-norm", "falc
       const engine = await engineOf(bundle, { options });
       try {
         expect(engine.mode["attention resident"]).toBe("0/3 layers");
+        expect(engine.mode.head).toBe("streamed");
         expect(await greedy(engine, prompt, 128)).toEqual(expected);
       } finally {
         await engine.close();

@@ -122,8 +122,10 @@ int main(int count, char **arguments) {
   while (entries < depth) entries *= 2;
   open_ring(entries);
   struct iovec memory = {NULL, (size_t)reads * chunk};
-  memory.iov_base = buffer = mmap(NULL, memory.iov_len, PROT_READ | PROT_WRITE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  // Large pages, as the reader asks for: a request then has one segment.
+  memory.iov_base = buffer = mmap(NULL, memory.iov_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  madvise(buffer, memory.iov_len, MADV_HUGEPAGE);
+  memset(buffer, 0, memory.iov_len);
   if (is_registered && syscall(__NR_io_uring_register, ring, IORING_REGISTER_BUFFERS, &memory, 1) < 0)
     die("registering the buffer");
   if (syscall(__NR_io_uring_register, ring, IORING_REGISTER_FILES, &file, 1) < 0) die("registering the file");

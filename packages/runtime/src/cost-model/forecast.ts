@@ -1,7 +1,9 @@
 import type { BundleIndex, LayerDemand, ModelDemand, PredictorPart } from "@flashlm/contracts";
 import { isExactlySparse } from "@flashlm/contracts";
 import { layerBlock, predictorBlock } from "../blocks.js";
-import { FLIGHT_COUNT, type MemoryPlan } from "../memory-plan.js";
+import { headTensor } from "../head-tiles.js";
+import type { MemoryPlan } from "../memory-plan.js";
+import { FLIGHT_COUNT } from "../plan-sizes.js";
 import { READ_BYTES_MAX } from "../read-into.js";
 import { batchMs, type DeviceSpeed, worthwhileGapBytes } from "./device-costs.js";
 import { expectedHitShare, uniformDemand, windowThatFits } from "./expected-hits.js";
@@ -69,10 +71,19 @@ export function forecastToken(request: ForecastRequest): TokenForecast {
     layers.reduce((total, layer) => total + pick(layer), 0);
   const computeMs = sum((layer) => layer.computeMs) + kernel.headMs;
   const cacheMs = sum((layer) => layer.cacheMs);
-  const ioMs = sum((layer) => layer.ioMs);
+  const headBytes = plan.headResident ? 0 : headTensor(bundle).lengthBytes;
+  const headReads = streamReads(headBytes);
+  const headIoMs = batchMs(
+    request.device,
+    headReads.requestCount,
+    headReads.requestBytes,
+    request.reader.inFlightMax,
+  );
+  const ioMs = sum((layer) => layer.ioMs) + headIoMs;
   const ioWaitMs = predictor.dense
     ? Math.max(0, ioMs - computeMs - cacheMs)
-    : sum((layer) => Math.max(0, layer.ioMs - (request.lookAhead ? layer.computeMs : layer.hitMs)));
+    : sum((layer) => Math.max(0, layer.ioMs - (request.lookAhead ? layer.computeMs : layer.hitMs))) +
+      Math.max(0, headIoMs - kernel.headMs);
   const namedCount = sum((layer) => layer.namedCount);
   return {
     tokenMs: ioWaitMs + cacheMs + computeMs,
@@ -80,7 +91,7 @@ export function forecastToken(request: ForecastRequest): TokenForecast {
     cacheMs,
     computeMs,
     ioMs,
-    readBytes: sum((layer) => layer.readBytes),
+    readBytes: sum((layer) => layer.readBytes) + headBytes,
     namedShare: namedCount / demands.reduce((total, demand) => total + demand.neuronCount, 0),
     hitShare: namedCount > 0 ? sum((layer) => layer.hitCount) / namedCount : 1,
     windowTokens: predictor.dense
