@@ -32,7 +32,9 @@ interface TrainFlags extends EngineFlags, TextFlags {
 export function addTrainPredictor(program: Command): void {
   const command = program
     .command("train-predictor")
-    .description("train the bundle's low-rank and look-ahead heads; killed, it goes on where it stood")
+    .description(
+      "train the bundle's low-rank and look-ahead heads (--look-ahead off: only the former); killed, it goes on where it stood",
+    )
     .argument("<bundle>", "bundle folder; its predictor file is replaced atomically")
     .option("--text <file>", "UTF-8 text to train on; windows are taken evenly from all of it")
     .option("--tokens <ids>", "tokens instead of a text: 1,2,3 or a JSON file")
@@ -107,6 +109,7 @@ async function trainPredictor(path: string, flags: TrainFlags): Promise<void> {
     split,
     ranks: parseRanks(flags.rank, bundle),
     options: trainingOptions(flags),
+    lookAhead: flags.lookAhead !== "off",
     keptShare: isExactlySparse(bundle.manifest.model.ffn) ? null : flags.kept,
     kernels: flags.kernels,
     threadCount,
@@ -132,11 +135,12 @@ function report(
   const [lowrank, lookahead] = (["lowrank", "lookahead"] as const).map((head: HeadName) =>
     reportHeads(figures, head, flags.missed),
   );
+  const tables = [
+    describeHeads("lowrank", lowrank!),
+    ...(lookahead!.layers.length > 0 ? [["", ...describeHeads("lookahead", lookahead!)]] : []),
+  ];
   if (flags.json) process.stdout.write(`${JSON.stringify({ ...counts, lowrank, lookahead })}\n`);
-  else
-    process.stdout.write(
-      `${[...describeHeads("lowrank", lowrank!), "", ...describeHeads("lookahead", lookahead!)].join("\n")}\n`,
-    );
+  else process.stdout.write(`${tables.flat().join("\n")}\n`);
 }
 
 function trainingOptions(flags: TrainFlags): TrainingOptions {

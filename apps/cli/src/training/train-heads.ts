@@ -24,6 +24,8 @@ export interface HeadsRequest {
   readonly options: TrainingOptions;
   /** Share of the neurons that count as active where no activation is exactly zero; null for the ReLU family. */
   readonly keptShare: number | null;
+  /** Whether heads that guess the next layer's neurons are trained too. */
+  readonly lookAhead: boolean;
   readonly kernels: "auto" | "native" | "wasm" | "reference";
   readonly threadCount: number;
   readonly onProgress: (doneShare: number) => void;
@@ -49,7 +51,7 @@ export async function trainHeads(request: HeadsRequest): Promise<HeadFigures[]> 
   const layerCount = bundle.manifest.layers.length;
   const heads = ranks.flatMap((_, layerIndex): { head: HeadName; layerIndex: number }[] => [
     { head: "lowrank", layerIndex },
-    ...(layerIndex + 1 < layerCount ? [{ head: "lookahead" as const, layerIndex }] : []),
+    ...(request.lookAhead && layerIndex + 1 < layerCount ? [{ head: "lookahead" as const, layerIndex }] : []),
   ]);
   const figures: HeadFigures[] = [];
   const { hiddenSize, ffn } = bundle.manifest.model;
