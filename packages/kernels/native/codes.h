@@ -60,6 +60,6 @@ FLASHLM_INLINE uint64_t rowBytes(uint32_t dtype, uint64_t count) {
   }
 }
 
-FLASHLM_INLINE bool isBlockDtype(uint32_t dtype) { return dtype >= kQ8_0; }
+FLASHLM_INLINE constexpr bool isBlockDtype(uint32_t dtype) { return dtype >= kQ8_0; }
 
 }  // namespace flashlm

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "prefetch.h"
+
 namespace {
 
 constexpr int W = 8;

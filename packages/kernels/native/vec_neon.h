@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "prefetch.h"
+
 namespace {
 
 constexpr int W = 4;
@@ -98,13 +100,18 @@ inline F halvesOfRows(const uint8_t* const rows[4], uint64_t offset) {
   return fHalf(bits);
 }
 
-/** Dots of four rows with one quantised vector: sums[r] = chain over blocks of dot * (scale * xScale). */
 template <uint32_t DTYPE>
-inline void q8Dots(const uint8_t* const rows[4], uint32_t blockCount, const int8_t* x, const float* xScales, const int32_t* xSums, float* sums) {
-  constexpr uint64_t kBytes = DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
-  F sum = fZero();
-  for (uint32_t b = 0; b < blockCount; b++) {
+constexpr uint64_t q8BlockBytes() {
+  return DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
+}
+
+/** Adds blocks `first` to `end` to a vector of four rows' sums. */
+template <uint32_t DTYPE>
+FLASHLM_INLINE F q8Blocks(const uint8_t* const rows[4], const Ahead& ahead, uint32_t first, uint32_t end, const int8_t* x, const float* xScales, const int32_t* xSums, F sum) {
+  constexpr uint64_t kBytes = q8BlockBytes<DTYPE>();
+  for (uint32_t b = first; b < end; b++) {
     const uint64_t at = b * kBytes;
+    prefetchRows<4>(ahead, at);
     const int8x16_t first = vld1q_s8(x + b * 32);
     const int8x16_t second = vld1q_s8(x + b * 32 + 16);
     I partial[4];
@@ -127,6 +134,17 @@ inline void q8Dots(const uint8_t* const rows[4], uint32_t blockCount, const int8
     sum = fFma(vcvtq_f32_s32(dots), fMul(halvesOfRows(rows, at), xScale), sum);
     if (DTYPE == flashlm::kQ4_1) sum = fFma(fMul(halvesOfRows(rows, at + 2), xScale), fSet(static_cast<float>(xSums[b])), sum);
   }
+  return sum;
+}
+
+/** Dots of four rows with one quantised vector: sums[r] = chain over blocks of dot * (scale * xScale). */
+template <uint32_t DTYPE>
+inline void q8Dots(const uint8_t* const rows[4], const uint8_t* const* next, uint32_t blockCount, const int8_t* x, const float* xScales, const int32_t* xSums, float* sums) {
+  const uint64_t lengthBytes = blockCount * q8BlockBytes<DTYPE>();
+  const uint32_t turn = static_cast<uint32_t>(turnBytes(lengthBytes) / q8BlockBytes<DTYPE>());
+  F sum = fZero();
+  sum = q8Blocks<DTYPE>(rows, aheadInRows(rows), 0, turn, x, xScales, xSums, sum);
+  sum = q8Blocks<DTYPE>(rows, aheadInNext(rows, next, lengthBytes), turn, blockCount, x, xScales, xSums, sum);
   fStore(sums, sum);
 }
 

@@ -42,16 +42,18 @@ inline __m256 halvesOfRows(const uint8_t* const rows[8], uint64_t offset) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bits)));
 }
 
-/**
- * Dots of eight rows with one quantised vector: sums[r] = chain over blocks of dot * (scale * xScale). The chain is the same
- * for every width and number of tokens, so that results are.
- */
 template <uint32_t DTYPE>
-inline void q8Dots(const uint8_t* const rows[8], uint32_t blockCount, const int8_t* x, const float* xScales, const int32_t* xSums, float* sums) {
-  constexpr uint64_t kBytes = DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
-  __m256 sum = _mm256_setzero_ps();
-  for (uint32_t b = 0; b < blockCount; b++) {
+constexpr uint64_t q8BlockBytes() {
+  return DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
+}
+
+/** Adds blocks `first` to `end` to a vector of eight rows' sums. */
+template <uint32_t DTYPE>
+FLASHLM_INLINE __m256 q8Blocks(const uint8_t* const rows[8], const Ahead& ahead, uint32_t first, uint32_t end, const int8_t* x, const float* xScales, const int32_t* xSums, __m256 sum) {
+  constexpr uint64_t kBytes = q8BlockBytes<DTYPE>();
+  for (uint32_t b = first; b < end; b++) {
     const uint64_t at = b * kBytes;
+    prefetchRows<8>(ahead, at);
     const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + b * 32));
     __m256i partial[8];
     for (int r = 0; r < 8; r++) {
@@ -68,5 +70,19 @@ inline void q8Dots(const uint8_t* const rows[8], uint32_t blockCount, const int8
       sum = _mm256_fmadd_ps(_mm256_mul_ps(halvesOfRows(rows, at + 2), xScale), count, sum);
     }
   }
+  return sum;
+}
+
+/**
+ * Dots of eight rows with one quantised vector: sums[r] = chain over blocks of dot * (scale * xScale). The chain is the same
+ * for every width and number of tokens, so that results are.
+ */
+template <uint32_t DTYPE>
+inline void q8Dots(const uint8_t* const rows[8], const uint8_t* const* next, uint32_t blockCount, const int8_t* x, const float* xScales, const int32_t* xSums, float* sums) {
+  const uint64_t lengthBytes = blockCount * q8BlockBytes<DTYPE>();
+  const uint32_t turn = static_cast<uint32_t>(turnBytes(lengthBytes) / q8BlockBytes<DTYPE>());
+  __m256 sum = _mm256_setzero_ps();
+  sum = q8Blocks<DTYPE>(rows, aheadInRows(rows), 0, turn, x, xScales, xSums, sum);
+  sum = q8Blocks<DTYPE>(rows, aheadInNext(rows, next, lengthBytes), turn, blockCount, x, xScales, xSums, sum);
   _mm256_storeu_ps(sums, sum);
 }

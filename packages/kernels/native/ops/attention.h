@@ -36,7 +36,7 @@ inline void scoreHead(const AttentionJob& job, const float* query, const uint8_t
   for (uint32_t i = 0; i < seen.count; i += 8) {
     const uint32_t count = leastOf(8, seen.count - i);
     for (uint32_t r = 0; r < count; r++) rows[r] = ringRow(job, keys, seen, i + r);
-    dotsOfFloats(job.op->sourceDtype, rows, count, query, job.headDim, scores + i);
+    dotsOfFloats(job.op->sourceDtype, rows, nullptr, count, query, job.headDim, scores + i);
   }
 }
 

@@ -62,14 +62,19 @@ inline void storeProducts(const ActivationsJob& job, const NeuronGroup& group, u
   }
 }
 
-/** Runs one part of the group's records over all tokens. */
-inline void dotPart(const ActivationsJob& job, const NeuronGroup& group, const Part& part, const Source& source, bool opens, uint32_t thread) {
+/** Where `part` lies in `count` records of a group; the last one stands for those that it lacks. */
+inline void partRows(const NeuronGroup& group, const Part& part, uint32_t count, const uint8_t** rows) {
+  for (uint32_t r = 0; r < count; r++) rows[r] = group.records[leastOf(r, group.count - 1)] + part.offsetBytes;
+}
+
+/** Runs one part of the group's records over all tokens. `next`: the rows that are read after these, or nullptr. */
+inline void dotPart(const ActivationsJob& job, const NeuronGroup& group, const Part& part, const uint8_t* const* next, const Source& source, bool opens, uint32_t thread) {
   const uint8_t* rows[kGroupRowsMax];
-  for (uint32_t r = 0; r < group.count; r++) rows[r] = group.records[r] + part.offsetBytes;
+  partRows(group, part, group.count, rows);
   const uint32_t step = groupTokens(source);
   for (uint32_t first = 0; first < source.tokenCount; first += step) {
     const uint32_t tokens = leastOf(step, source.tokenCount - first);
-    const float* dots = groupDots(*job.run, thread, part.dtype, rows, group.count, source, first, tokens);
+    const float* dots = groupDots(*job.run, thread, part.dtype, rows, next, group.count, source, first, tokens);
     if (opens) storeOpened(job, group, job.op->record.gate.present ? job.gateBias : job.upBias, first, tokens, dots);
     else storeProducts(job, group, first, tokens, dots);
   }
@@ -119,25 +124,6 @@ inline bool fillGroup(const ActivationsJob& job, uint32_t k, uint32_t count, Neu
   return true;
 }
 
-/** Bytes at the start of a record's part that are asked for while the group before is computed; hardware prefetchers take it from there. */
-constexpr uint64_t kPrefetchBytes = 4096;
-
-/** Asks for the first parts of the `count` records from order index `k` on. Ends at whatever is wrong: the group itself reports it. */
-inline void prefetchGroup(const ActivationsJob& job, uint32_t k, uint32_t count) {
-  const Record& record = job.op->record;
-  const Part& part = record.gate.present ? record.gate : record.up;
-  const uint64_t partBytes = rowBytes(part.dtype, record.hiddenSize);
-  const uint64_t lengthBytes = partBytes < kPrefetchBytes ? partBytes : kPrefetchBytes;
-  for (uint32_t r = 0; r < count; r++) {
-    const uint32_t position = job.order[k + r];
-    if (!mayUse(job, position)) return;
-    const uint64_t at = static_cast<uint64_t>(job.addresses[position]) << 4;
-    if (!job.run->inside(at, record.strideBytes)) return;
-    const uint8_t* row = job.run->arena + at + part.offsetBytes;
-    for (uint64_t line = 0; line < lengthBytes; line += kLineBytes) prefetch(row + line);
-  }
-}
-
 inline void activationsPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const ActivationsJob& job = *static_cast<const ActivationsJob*>(pointer);
   const Record& record = job.op->record;
@@ -145,17 +131,26 @@ inline void activationsPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const uint32_t end = job.end - first < job.perPiece ? job.end : first + job.perPiece;
   uint32_t step = groupRows(job.upSource);
   if (record.gate.present) step = leastOf(step, groupRows(job.gateSource));
-  for (uint32_t k = first; k < end; k += step) {
-    NeuronGroup group;
-    if (!fillGroup(job, k, leastOf(step, end - k), group)) return;
-    if (isDirect(job.source) && k + step < end) prefetchGroup(job, k + step, leastOf(step, end - k - step));
+  const Part& opening = record.gate.present ? record.gate : record.up;
+  NeuronGroup groups[2];
+  if (first < end && !fillGroup(job, first, leastOf(step, end - first), groups[0])) return;
+  for (uint32_t k = first, turn = 0; k < end; k += step, turn ^= 1) {
+    const NeuronGroup& group = groups[turn];
+    const uint8_t* rows[kGroupRowsMax];
+    const uint8_t* const* next = nullptr;
+    if (k + step < end) {
+      if (!fillGroup(job, k + step, leastOf(step, end - k - step), groups[turn ^ 1])) return;
+      partRows(groups[turn ^ 1], opening, group.count, rows);
+      next = rows;
+    }
     if (!record.gate.present) {
-      dotPart(job, group, record.up, job.upSource, true, thread);
+      dotPart(job, group, record.up, next, job.upSource, true, thread);
       continue;
     }
-    dotPart(job, group, record.gate, job.gateSource, true, thread);
+    // Behind a record's gate lies its up part.
+    dotPart(job, group, record.gate, nullptr, job.gateSource, true, thread);
     const NeuronGroup open = openOnes(job, group);
-    if (open.count > 0) dotPart(job, open, record.up, job.upSource, false, thread);
+    if (open.count > 0) dotPart(job, open, record.up, next, job.upSource, false, thread);
   }
 }
 

@@ -15,39 +15,41 @@ struct DownJob {
 /** Rows that meet the target at a time where there is one token: one load and store of it for so many. */
 constexpr int kDownRows = 8;
 
-/** Bytes of `count` columns of a row. */
-template <uint32_t DTYPE>
-constexpr uint64_t columnBytes(uint64_t count) {
-  return isBlockDtype(DTYPE) ? count / 32 * blockBytes<DTYPE>() : count * (DTYPE == kF32 ? 4 : 2);
+/** target += factor[r] * rows[r], r ascending, for whole steps of columns from `begin` to `end`; target is column `first`. */
+template <uint32_t DTYPE, int R>
+FLASHLM_INLINE void addColumns(const uint8_t* const* rows, const Ahead& ahead, const F (&factor)[R], uint32_t first, uint32_t begin, uint32_t end, float* target) {
+  constexpr uint32_t kVectors = blockColumns<DTYPE>() / W;
+  for (uint32_t k = begin; k < end; k += stepColumns<DTYPE>()) {
+    prefetchRows<R>(ahead, columnBytes<DTYPE>(first + k));
+    for (uint32_t j = k; j < k + stepColumns<DTYPE>(); j += blockColumns<DTYPE>()) {
+      F sums[kVectors];
+      for (uint32_t v = 0; v < kVectors; v++) sums[v] = fLoad(target + j + v * W);
+      for (int r = 0; r < R; r++) {
+        F weights[kVectors];
+        columnWeights<DTYPE>(rows[r], first + j, weights);
+        for (uint32_t v = 0; v < kVectors; v++) sums[v] = fFma(factor[r], weights[v], sums[v]);
+      }
+      for (uint32_t v = 0; v < kVectors; v++) fStore(target + j + v * W, sums[v]);
+    }
+  }
 }
 
 /**
  * target += factors[r] * rows[r], r ascending, for `count` columns from column `first`. Records lie anywhere, and hardware prefetchers start
- * anew with each: the lines of the rows that come next (the kDownRows behind these) are asked for on the way.
+ * anew with each: lines ahead are asked for on the way, at the end those of the rows that come next.
  */
 template <uint32_t DTYPE, int R>
 inline void addRows(const uint8_t* const* rows, const float* factors, uint32_t first, uint32_t count, float* target, bool hasNext) {
   F factor[R];
   for (int r = 0; r < R; r++) factor[r] = fSet(factors[r]);
-  if (isBlockDtype(DTYPE)) {
-    for (uint32_t b = 0; b < count / 32; b++) {
-      if (hasNext && R == kDownRows)
-        for (int r = 0; r < R; r++) prefetch(rows[R + r] + (first / 32 + b) * blockBytes<DTYPE>());
-      F sums[32 / W];
-      for (int j = 0; j < 32 / W; j++) sums[j] = fLoad(target + b * 32 + j * W);
-      for (int r = 0; r < R; r++) {
-        F weights[32 / W];
-        blockWeights<DTYPE>(rows[r] + (first / 32 + b) * blockBytes<DTYPE>(), weights);
-        for (int j = 0; j < 32 / W; j++) sums[j] = fFma(factor[r], weights[j], sums[j]);
-      }
-      for (int j = 0; j < 32 / W; j++) fStore(target + b * 32 + j * W, sums[j]);
-    }
-    return;
-  }
-  uint32_t k = 0;
+  const uint64_t lengthBytes = columnBytes<DTYPE>(count);
+  const uint32_t end = count - count % stepColumns<DTYPE>();
+  const uint32_t turn = leastOf(end, columnsOf<DTYPE>(turnBytes(lengthBytes)));
+  addColumns<DTYPE, R>(rows, aheadInRows(rows), factor, first, 0, turn, target);
+  addColumns<DTYPE, R>(rows, aheadInNext(rows, hasNext ? rows + R : nullptr, lengthBytes), factor, first, turn, end, target);
+  if (isBlockDtype(DTYPE)) return;
+  uint32_t k = end;
   for (; k + W <= count; k += W) {
-    if (hasNext && R == kDownRows && columnBytes<DTYPE>(k) % kLineBytes == 0)
-      for (int r = 0; r < R; r++) prefetch(rows[R + r] + columnBytes<DTYPE>(first + k));
     F sum = fLoad(target + k);
     for (int r = 0; r < R; r++) sum = fFma(factor[r], weightsAt<DTYPE>(rows[r], first + k), sum);
     fStore(target + k, sum);

@@ -21,12 +21,15 @@ inline uint32_t groupRows(const Source& source) {
 }
 inline uint32_t groupTokens(const Source& source) { return source.numbers ? kPackedGroupTokens : kTileGroupTokens; }
 
-/** Dots of at most groupRows rows with at most groupTokens tokens, `[tokens, kGroupRowsMax]`, in the thread's scratch. */
-inline const float* groupDots(Run& run, uint32_t thread, uint32_t dtype, const uint8_t* const* rows, uint32_t count, const Source& source, uint32_t first, uint32_t tokens) {
+/**
+ * Dots of at most groupRows rows with at most groupTokens tokens, `[tokens, kGroupRowsMax]`, in the thread's scratch. `next`: the `count` rows
+ * that are read after these, or nullptr.
+ */
+inline const float* groupDots(Run& run, uint32_t thread, uint32_t dtype, const uint8_t* const* rows, const uint8_t* const* next, uint32_t count, const Source& source, uint32_t first, uint32_t tokens) {
   float* dots = reinterpret_cast<float*>(run.scratch[thread]);
   uint8_t* scratch = run.scratch[thread] + kDotsBytes;
   if (isDirect(source)) {
-    for (uint32_t t = 0; t < tokens; t++) dotsOfToken(dtype, rows, count, source, first + t, dots + t * kGroupRowsMax);
+    for (uint32_t t = 0; t < tokens; t++) dotsOfToken(dtype, rows, next, count, source, first + t, dots + t * kGroupRowsMax);
   } else if (source.numbers) {
     packedDots(dtype, rows, count, source, first, tokens, dots, scratch);
   } else {

@@ -31,12 +31,14 @@ inline void matmulPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const uint32_t step = groupRows(job.source);
   const uint32_t tokenStep = groupTokens(job.source);
   const uint8_t* rows[kGroupRowsMax];
+  const uint8_t* next[kGroupRowsMax];
   for (uint32_t row = piece * job.perPiece; row < end; row += step) {
     const uint32_t count = leastOf(step, end - row);
     for (uint32_t r = 0; r < count; r++) rows[r] = job.weight + (row + r) * job.rowLength;
+    for (uint32_t r = 0; r < count; r++) next[r] = rows[r] + step * job.rowLength;
     for (uint32_t first = 0; first < job.source.tokenCount; first += tokenStep) {
       const uint32_t tokens = leastOf(tokenStep, job.source.tokenCount - first);
-      const float* dots = groupDots(*job.run, thread, job.dtype, rows, count, job.source, first, tokens);
+      const float* dots = groupDots(*job.run, thread, job.dtype, rows, row + step < end ? next : nullptr, count, job.source, first, tokens);
       storeDots(job, row, count, first, tokens, dots);
     }
   }

@@ -42,7 +42,7 @@ inline void scorePart(const ScoresJob& job, uint32_t row, uint32_t count, bool i
   const uint32_t step = groupTokens(source);
   for (uint32_t first = 0; first < source.tokenCount; first += step) {
     const uint32_t tokens = leastOf(step, source.tokenCount - first);
-    const float* dots = groupDots(*job.run, thread, weight.dtype, rows, count, source, first, tokens);
+    const float* dots = groupDots(*job.run, thread, weight.dtype, rows, nullptr, count, source, first, tokens);
     if (isGate) storeGates(job, row, count, first, tokens, dots);
     else storeUps(job, row, count, first, tokens, dots);
   }

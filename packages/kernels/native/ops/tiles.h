@@ -3,12 +3,13 @@
 
 namespace {
 
-/** Columns of a panel: 24 rows of it fit the second level cache beside the sums, one tile's rows and tokens the first. */
+/** Columns of a panel: a group's rows of it fit the second level cache beside the sums, one tile's rows and tokens the first. */
 constexpr uint32_t kPanelColumns = 512;
 /** One line more than a power of two, so that rows do not compete for the same cache sets. */
 constexpr uint32_t kPanelStride = kPanelColumns + 16;
-constexpr uint32_t kTileGroupRows = 24;
-constexpr uint32_t kTileGroupTokens = 128;
+/** All tokens pass once per group of rows: many rows, because tokens of long rows come from further away than the second level cache. */
+constexpr uint32_t kTileGroupRows = 48;
+constexpr uint32_t kTileGroupTokens = 126;
 constexpr uint64_t kPanelBytes = static_cast<uint64_t>(kTileGroupRows) * kPanelStride * 4;
 constexpr uint64_t kTileSumBytes = static_cast<uint64_t>(kTileGroupRows) * kTileGroupTokens * W * 4;
 static_assert(kTileGroupRows % kTileRows == 0, "a group is whole tiles");
@@ -38,12 +39,10 @@ inline void tile(const float* rows, const float* x, uint64_t xStride, uint32_t c
     for (int r = 0; r < kTileRows; r++) fStore(sums + (t * kTileRows + r) * W, total[t][r]);
 }
 
-/** One tile's rows with all tokens of the group. */
-inline void tileTokens(const float* rows, const float* x, uint64_t xStride, uint32_t tokens, uint32_t count, float* sums) {
-  uint32_t t = 0;
-  for (; t + kTileTokens <= tokens; t += kTileTokens) tile<kTileTokens>(rows, x + t * xStride, xStride, count, sums + t * kTileRows * W);
-  for (; t + 2 <= tokens; t += 2) tile<2>(rows, x + t * xStride, xStride, count, sums + t * kTileRows * W);
-  if (t < tokens) tile<1>(rows, x + t * xStride, xStride, count, sums + t * kTileRows * W);
+/** All tiles of rows with `TT` tokens, which stay in the first level cache meanwhile. */
+template <int TT>
+inline void tileRows(const float* panel, uint32_t tileCount, const float* x, uint64_t xStride, uint32_t count, float* sums, uint64_t tileSums) {
+  for (uint32_t i = 0; i < tileCount; i++) tile<TT>(panel + i * kTileRows * kPanelStride, x, xStride, count, sums + i * tileSums);
 }
 
 /** out[t, r] (stride kGroupRowsMax) for tokens first .. first + tokens, at most kTileGroupTokens of them. */
@@ -62,8 +61,11 @@ inline void tiledDots(
       if (r < count) dequantise(dtype, rows[r], k, width, panel + r * kPanelStride);
       else std::memset(panel + r * kPanelStride, 0, width * sizeof(float));
     }
-    for (uint32_t i = 0; i < tileCount; i++)
-      tileTokens(panel + i * kTileRows * kPanelStride, x + k, columns, tokens, width, sums + i * tileSums);
+    uint32_t t = 0;
+    for (; t + kTileTokens <= tokens; t += kTileTokens)
+      tileRows<kTileTokens>(panel, tileCount, x + k + static_cast<uint64_t>(t) * columns, columns, width, sums + t * kTileRows * W, tileSums);
+    for (; t + 2 <= tokens; t += 2) tileRows<2>(panel, tileCount, x + k + static_cast<uint64_t>(t) * columns, columns, width, sums + t * kTileRows * W, tileSums);
+    if (t < tokens) tileRows<1>(panel, tileCount, x + k + static_cast<uint64_t>(t) * columns, columns, width, sums + t * kTileRows * W, tileSums);
   }
   for (uint32_t r = 0; r < count; r++)
     for (uint32_t t = 0; t < tokens; t++)

@@ -8,17 +8,6 @@ using namespace flashlm;
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 inline uint32_t leastOf(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-constexpr uint64_t kLineBytes = 64;
-
-/** Asks for a cache line that is read soon. */
-inline void prefetch(const void* p) {
-#if defined(__GNUC__) || defined(__clang__)
-  __builtin_prefetch(p);
-#else
-  (void)p;
-#endif
-}
-
 /** The first `count` (below W) lanes, zeros behind them; reads nothing beyond. */
 inline F fLoadPart(const float* p, uint32_t count) {
   float lanes[W] = {};
@@ -51,6 +40,12 @@ constexpr uint64_t blockBytes() {
   return DTYPE == kQ8_0 ? 34 : DTYPE == kQ4_0 ? 18 : 20;
 }
 
+/** Bytes of `count` columns of a row; whole blocks where the dtype has blocks. */
+template <uint32_t DTYPE>
+constexpr uint64_t columnBytes(uint64_t count) {
+  return isBlockDtype(DTYPE) ? count / 32 * blockBytes<DTYPE>() : count * (DTYPE == kF32 ? 4 : 2);
+}
+
 inline float halfAt(const uint8_t* p) {
   uint16_t bits;
   std::memcpy(&bits, p, 2);
@@ -74,6 +69,31 @@ inline void blockWeights(const uint8_t* block, F out[32 / W]) {
   const F scale = fSet(halfAt(block));
   const F minimum = DTYPE == kQ4_1 ? fSet(halfAt(block + 2)) : fZero();
   for (int j = 0; j < 32 / W; j++) out[j] = DTYPE == kQ4_1 ? fFma(values[j], scale, minimum) : fMul(values[j], scale);
+}
+
+/** Columns that become f32 together: a block, or a vector where the dtype has no blocks. */
+template <uint32_t DTYPE>
+constexpr uint32_t blockColumns() {
+  return isBlockDtype(DTYPE) ? 32 : W;
+}
+
+/** Columns of a step of long loops: a cache line of a row, or a block. */
+template <uint32_t DTYPE>
+constexpr uint32_t stepColumns() {
+  return isBlockDtype(DTYPE) ? 32 : static_cast<uint32_t>(kLineBytes / columnBytes<DTYPE>(1));
+}
+
+/** Whole steps in `lengthBytes` of a row, in columns. */
+template <uint32_t DTYPE>
+inline uint32_t columnsOf(uint64_t lengthBytes) {
+  return static_cast<uint32_t>(lengthBytes / columnBytes<DTYPE>(stepColumns<DTYPE>())) * stepColumns<DTYPE>();
+}
+
+/** The block or vector of weights at column `k`. */
+template <uint32_t DTYPE>
+FLASHLM_INLINE void columnWeights(const uint8_t* row, uint64_t k, F* out) {
+  if constexpr (isBlockDtype(DTYPE)) blockWeights<DTYPE>(row + columnBytes<DTYPE>(k), out);
+  else out[0] = weightsAt<DTYPE>(row, k);
 }
 
 /** Columns first .. first + count of a row as f32; whole blocks where the dtype has blocks. */
