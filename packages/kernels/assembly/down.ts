@@ -1,8 +1,10 @@
 // Command: hidden, stride, dtype, offset, addresses, positionCount, activation, activationStride, target, bias[2].
 import { axpy, axpy4 } from "./axpy";
+import { axpyBlocks4 } from "./axpy-blocks";
 import { dequantise, rowLength } from "./convert";
 import { recordAt } from "./ffn";
-import { DTYPE_F32 } from "./layout";
+import { allFinite4, axpyHalves4, factorsFit } from "./halves";
+import { DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 import { baseOf, dotsOf, rowsOf } from "./rows";
 
 function downMany(op: usize, positions: i32, first: i32, count: i32, tokens: i32, thread: i32): void {
@@ -40,8 +42,6 @@ function downMany(op: usize, positions: i32, first: i32, count: i32, tokens: i32
   }
 }
 
-/** Weights whose lines are fetched ahead while as many of the rows before them are used. */
-const AHEAD: i32 = 256;
 /** Keeps loads that fetch lines from being left out. */
 let fetched: u32 = 0;
 
@@ -69,27 +69,32 @@ function fillGroup(op: usize, group: usize, positions: i32, offset: usize): i32 
   return <i32>count;
 }
 
-/** Loads one byte of each line of a group's rows: bytes [first, last). */
-function fetchLines(group: usize, count: i32, first: usize, last: usize): void {
-  let sum: u32 = 0;
-  for (let k: usize = 0; k < <usize>count; k++) {
-    const row = <usize>load<u32>(group + (k << 2), 16);
-    for (let at = row + first; at < row + last; at += 64) sum += load<u8>(at);
-  }
-  fetched += sum;
-}
+/** Whether the rows of the group at hand are known to have no infinite weight or NaN. */
+let finite: bool = false;
 
-/** Adds a whole group, piece by piece, while the lines of the next one arrive (bench/ops.mjs). */
+/**
+ * Adds a whole group. Records lie anywhere, and prefetchers start anew with each: the lines of the next group's rows are loaded on
+ * the way, a few instructions of every step, so that they arrive while this one is computed (bench/ops.mjs).
+ */
 function addGroup(dtype: i32, group: usize, next: usize, nextCount: i32, target: usize, count: i32): void {
   const row0 = <usize>load<u32>(group, 16);
   const row1 = <usize>load<u32>(group, 20);
   const row2 = <usize>load<u32>(group, 24);
   const row3 = <usize>load<u32>(group, 28);
-  for (let first = 0; first < count; first += AHEAD) {
-    const piece = min(AHEAD, count - first);
-    const at = rowLength(dtype, first);
-    fetchLines(next, nextCount, at, rowLength(dtype, first + piece));
-    axpy4(dtype, group, row0 + at, row1 + at, row2 + at, row3 + at, target + (<usize>first << 2), piece);
+  // Rows that are missing are those of this group again.
+  const next0 = nextCount > 0 ? <usize>load<u32>(next, 16) : row0;
+  const next1 = nextCount > 1 ? <usize>load<u32>(next, 20) : row1;
+  const next2 = nextCount > 2 ? <usize>load<u32>(next, 24) : row2;
+  const next3 = nextCount > 3 ? <usize>load<u32>(next, 28) : row3;
+  if (dtype == DTYPE_Q8_0) {
+    fetched += axpyBlocks4<i8>(group, row0, row1, row2, row3, next0, next1, next2, next3, target, count);
+  } else if (dtype == DTYPE_Q4_0) {
+    fetched += axpyBlocks4<u8>(group, row0, row1, row2, row3, next0, next1, next2, next3, target, count);
+  } else if (dtype == DTYPE_F16 && (count & 7) == 0 && factorsFit(group) && (finite || allFinite4(row0, row1, row2, row3, count))) {
+    finite = axpyHalves4(group, row0, row1, row2, row3, next0, next1, next2, next3, target, count);
+  } else {
+    finite = false;
+    axpy4(dtype, group, row0, row1, row2, row3, target, count);
   }
 }
 
@@ -101,6 +106,7 @@ function downOne(op: usize, positions: i32, first: i32, count: i32, thread: i32)
   let group = dotsOf(thread);
   let next = group + GROUP_BYTES;
   position = 0;
+  finite = false;
   let live = fillGroup(op, group, positions, offset);
   while (live == 4) {
     const nextLive = fillGroup(op, next, positions, offset);
