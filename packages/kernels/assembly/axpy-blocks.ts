@@ -45,48 +45,123 @@ function sumFour(
   return multiplyAdd(sum, four(numbers3, quarter, selector), factor3);
 }
 
-/** Four rows in one pass over the target, in order. Meanwhile a byte of each block of four other rows is loaded, so that their lines arrive. */
-export function axpyBlocks4<T>(
-  factors: usize, row0: usize, row1: usize, row2: usize, row3: usize,
-  next0: usize, next1: usize, next2: usize, next3: usize, target: usize, count: i32,
-): u32 {
+// @ts-ignore: decorator
+@inline
+function addRows<T>(row0: usize, row1: usize, row2: usize, row3: usize, lanes: v128, target: usize, select0: v128, select1: v128, select2: v128, select3: v128): void {
+  const scaled = f32x4.mul(fourScales(row0, row1, row2, row3), lanes);
+  const f0 = spread(scaled, 0);
+  const f1 = spread(scaled, 1);
+  const f2 = spread(scaled, 2);
+  const f3 = spread(scaled, 3);
+  let n0 = firstNumbers<T>(row0);
+  let n1 = firstNumbers<T>(row1);
+  let n2 = firstNumbers<T>(row2);
+  let n3 = firstNumbers<T>(row3);
+  v128.store(target, sumFour(v128.load(target), 0, select0, n0, n1, n2, n3, f0, f1, f2, f3));
+  v128.store(target, sumFour(v128.load(target, 16), 1, select1, n0, n1, n2, n3, f0, f1, f2, f3), 16);
+  v128.store(target, sumFour(v128.load(target, 32), 2, select2, n0, n1, n2, n3, f0, f1, f2, f3), 32);
+  v128.store(target, sumFour(v128.load(target, 48), 3, select3, n0, n1, n2, n3, f0, f1, f2, f3), 48);
+  n0 = lastNumbers<T>(row0);
+  n1 = lastNumbers<T>(row1);
+  n2 = lastNumbers<T>(row2);
+  n3 = lastNumbers<T>(row3);
+  v128.store(target, sumFour(v128.load(target, 64), 0, select0, n0, n1, n2, n3, f0, f1, f2, f3), 64);
+  v128.store(target, sumFour(v128.load(target, 80), 1, select1, n0, n1, n2, n3, f0, f1, f2, f3), 80);
+  v128.store(target, sumFour(v128.load(target, 96), 2, select2, n0, n1, n2, n3, f0, f1, f2, f3), 96);
+  v128.store(target, sumFour(v128.load(target, 112), 3, select3, n0, n1, n2, n3, f0, f1, f2, f3), 112);
+}
+
+/** Four rows in one pass over the target, in order. */
+export function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): void {
   const lanes = f32x4.mul(v128.load(factors), f32x4.splat(TOP_BYTE));
   const select0 = v128.load(SELECT_BYTES);
   const select1 = v128.load(SELECT_BYTES, 16);
   const select2 = v128.load(SELECT_BYTES, 32);
   const select3 = v128.load(SELECT_BYTES, 48);
-  let fetched: u32 = 0;
   for (const end = target + (<usize>count << 2); target < end; target += 128) {
-    fetched |= load<u8>(next0) | load<u8>(next1) | load<u8>(next2) | load<u8>(next3);
-    const scaled = f32x4.mul(fourScales(row0, row1, row2, row3), lanes);
-    const f0 = spread(scaled, 0);
-    const f1 = spread(scaled, 1);
-    const f2 = spread(scaled, 2);
-    const f3 = spread(scaled, 3);
-    let n0 = firstNumbers<T>(row0);
-    let n1 = firstNumbers<T>(row1);
-    let n2 = firstNumbers<T>(row2);
-    let n3 = firstNumbers<T>(row3);
-    v128.store(target, sumFour(v128.load(target), 0, select0, n0, n1, n2, n3, f0, f1, f2, f3));
-    v128.store(target, sumFour(v128.load(target, 16), 1, select1, n0, n1, n2, n3, f0, f1, f2, f3), 16);
-    v128.store(target, sumFour(v128.load(target, 32), 2, select2, n0, n1, n2, n3, f0, f1, f2, f3), 32);
-    v128.store(target, sumFour(v128.load(target, 48), 3, select3, n0, n1, n2, n3, f0, f1, f2, f3), 48);
-    n0 = lastNumbers<T>(row0);
-    n1 = lastNumbers<T>(row1);
-    n2 = lastNumbers<T>(row2);
-    n3 = lastNumbers<T>(row3);
-    v128.store(target, sumFour(v128.load(target, 64), 0, select0, n0, n1, n2, n3, f0, f1, f2, f3), 64);
-    v128.store(target, sumFour(v128.load(target, 80), 1, select1, n0, n1, n2, n3, f0, f1, f2, f3), 80);
-    v128.store(target, sumFour(v128.load(target, 96), 2, select2, n0, n1, n2, n3, f0, f1, f2, f3), 96);
-    v128.store(target, sumFour(v128.load(target, 112), 3, select3, n0, n1, n2, n3, f0, f1, f2, f3), 112);
+    addRows<T>(row0, row1, row2, row3, lanes, target, select0, select1, select2, select3);
     row0 += blockBytes<T>();
     row1 += blockBytes<T>();
     row2 += blockBytes<T>();
     row3 += blockBytes<T>();
-    next0 += blockBytes<T>();
-    next1 += blockBytes<T>();
-    next2 += blockBytes<T>();
-    next3 += blockBytes<T>();
   }
-  return fetched;
+}
+
+/** Eight rows; `group` holds their factors and then their addresses. */
+export function axpyBlocks8<T>(group: usize, target: usize, count: i32): void {
+  const lanes0 = f32x4.mul(v128.load(group), f32x4.splat(TOP_BYTE));
+  const lanes1 = f32x4.mul(v128.load(group, 16), f32x4.splat(TOP_BYTE));
+  const select0 = v128.load(SELECT_BYTES);
+  const select1 = v128.load(SELECT_BYTES, 16);
+  const select2 = v128.load(SELECT_BYTES, 32);
+  const select3 = v128.load(SELECT_BYTES, 48);
+  let row0 = <usize>load<u32>(group, 32);
+  let row1 = <usize>load<u32>(group, 36);
+  let row2 = <usize>load<u32>(group, 40);
+  let row3 = <usize>load<u32>(group, 44);
+  let row4 = <usize>load<u32>(group, 48);
+  let row5 = <usize>load<u32>(group, 52);
+  let row6 = <usize>load<u32>(group, 56);
+  let row7 = <usize>load<u32>(group, 60);
+  for (const end = target + (<usize>count << 2); target < end; target += 128) {
+    addRows<T>(row0, row1, row2, row3, lanes0, target, select0, select1, select2, select3);
+    addRows<T>(row4, row5, row6, row7, lanes1, target, select0, select1, select2, select3);
+    row0 += blockBytes<T>();
+    row1 += blockBytes<T>();
+    row2 += blockBytes<T>();
+    row3 += blockBytes<T>();
+    row4 += blockBytes<T>();
+    row5 += blockBytes<T>();
+    row6 += blockBytes<T>();
+    row7 += blockBytes<T>();
+  }
+}
+
+/** Numbers of a row as f32, 2^24 too large, and the scale of each block, 16 bytes apart. */
+export function storeBlocks<T>(row: usize, target: usize, scales: usize, count: i32): void {
+  for (const end = target + (<usize>count << 2); target < end; target += 128) {
+    v128.store32_lane(scales, oneScale(row), 0);
+    for (let half: usize = 0; half < 128; half += 64) {
+      const numbers = half == 0 ? firstNumbers<T>(row) : lastNumbers<T>(row);
+      v128.store(target + half, four(numbers, 0, v128.load(SELECT_BYTES)));
+      v128.store(target + half, four(numbers, 1, v128.load(SELECT_BYTES, 16)), 16);
+      v128.store(target + half, four(numbers, 2, v128.load(SELECT_BYTES, 32)), 32);
+      v128.store(target + half, four(numbers, 3, v128.load(SELECT_BYTES, 48)), 48);
+    }
+    row += blockBytes<T>();
+    scales += 16;
+  }
+}
+
+/** As `axpyBlocks`, of a row that `storeBlocks` wrote. */
+export function axpyNumbers(factor: f32, numbers: usize, scales: usize, target: usize, count: i32): void {
+  const lanes = f32x4.splat(factor * TOP_BYTE);
+  for (const end = target + (<usize>count << 2); target < end; target += 128) {
+    const scaled = f32x4.mul(lanes, v128.load32_splat(scales));
+    for (let at: usize = 0; at < 128; at += 16) {
+      v128.store(target + at, multiplyAdd(v128.load(target + at), v128.load(numbers + at), scaled));
+    }
+    numbers += 128;
+    scales += 16;
+  }
+}
+
+/** As `axpyBlocks4`, of four such rows, `pitch` bytes apart; their scales are side by side. */
+export function axpyNumbers4(factors: usize, numbers: usize, pitch: usize, scales: usize, target: usize, count: i32): void {
+  const lanes = f32x4.mul(v128.load(factors), f32x4.splat(TOP_BYTE));
+  for (const end = target + (<usize>count << 2); target < end; target += 128) {
+    const scaled = f32x4.mul(v128.load(scales), lanes);
+    const f0 = spread(scaled, 0);
+    const f1 = spread(scaled, 1);
+    const f2 = spread(scaled, 2);
+    const f3 = spread(scaled, 3);
+    for (let at: usize = 0; at < 128; at += 16) {
+      let sum = multiplyAdd(v128.load(target + at), v128.load(numbers + at), f0);
+      sum = multiplyAdd(sum, v128.load(numbers + pitch + at), f1);
+      sum = multiplyAdd(sum, v128.load(numbers + 2 * pitch + at), f2);
+      v128.store(target + at, multiplyAdd(sum, v128.load(numbers + 3 * pitch + at), f3));
+    }
+    numbers += 128;
+    scales += 16;
+  }
 }

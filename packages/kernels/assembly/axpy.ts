@@ -3,7 +3,7 @@ import {
   blockBytes, eight0, eight1, eight2, eight3, fourMinimums, fourScales, highFour, load1, load4, lowFour, oneMinimum, oneScale, spread,
 } from "./convert";
 import { axpyBlocks, axpyBlocks4 } from "./axpy-blocks";
-import { allFinite4, axpyHalves4, factorsFit } from "./halves";
+import { axpyHalves4 } from "./halves";
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 import { multiplyAdd } from "./relaxed";
 
@@ -148,14 +148,11 @@ function axpyMinimums4<T>(factors: usize, row0: usize, row1: usize, row2: usize,
 export function axpy4(
   dtype: i32, factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32,
 ): void {
-  if (dtype == DTYPE_F16 && (count & 7) == 0 && factorsFit(factors) && allFinite4(row0, row1, row2, row3, count)) {
-    axpyHalves4(factors, row0, row1, row2, row3, row0, row1, row2, row3, target, count);
-    return;
-  }
+  if (dtype == DTYPE_F16 && axpyHalves4(factors, row0, row1, row2, row3, target, count)) return;
   if (dtype == DTYPE_F32) axpyPlain4<f32>(factors, row0, row1, row2, row3, target, count);
   else if (dtype == DTYPE_F16) axpyPlain4<u16>(factors, row0, row1, row2, row3, target, count);
   else if (dtype == DTYPE_BF16) axpyPlain4<i16>(factors, row0, row1, row2, row3, target, count);
-  else if (dtype == DTYPE_Q8_0) axpyBlocks4<i8>(factors, row0, row1, row2, row3, row0, row1, row2, row3, target, count);
-  else if (dtype == DTYPE_Q4_0) axpyBlocks4<u8>(factors, row0, row1, row2, row3, row0, row1, row2, row3, target, count);
+  else if (dtype == DTYPE_Q8_0) axpyBlocks4<i8>(factors, row0, row1, row2, row3, target, count);
+  else if (dtype == DTYPE_Q4_0) axpyBlocks4<u8>(factors, row0, row1, row2, row3, target, count);
   else axpyMinimums4<u64>(factors, row0, row1, row2, row3, target, count);
 }

@@ -121,11 +121,9 @@ export function factorsFit(factors: usize): bool {
   return i32x4.all_true(fits);
 }
 
-/**
- * target += the sum of factor times row, in order, for four f16 rows whose length is a multiple of eight, whose factors fit and whose
- * weights are finite. Meanwhile four other rows are loaded, so that their lines arrive; true where none of their weights can be special.
- */
-export function axpyHalves4(
+// @ts-ignore: decorator
+@inline
+function addHalves(
   factors: usize, row0: usize, row1: usize, row2: usize, row3: usize,
   next0: usize, next1: usize, next2: usize, next3: usize, target: usize, count: i32,
 ): bool {
@@ -156,4 +154,25 @@ export function axpyHalves4(
     v128.store(place, high, 16);
   }
   return !mayBeSpecial(seen);
+}
+
+/**
+ * target += the sum of factor times row, in order, for four f16 rows. False, and nothing done, where their length is no multiple of
+ * eight, a factor does not fit or a weight is not finite.
+ */
+export function axpyHalves4(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): bool {
+  if ((count & 7) != 0 || !factorsFit(factors) || !allFinite4(row0, row1, row2, row3, count)) return false;
+  addHalves(factors, row0, row1, row2, row3, row0, row1, row2, row3, target, count);
+  return true;
+}
+
+/**
+ * As `axpyHalves4`, of rows that are known to fit. `group` holds the factors and, 32 bytes on, the rows. Meanwhile the rows of `next` are
+ * loaded, so that their lines arrive; true where none of their weights can be special.
+ */
+export function axpyGroup(group: usize, next: usize, target: usize, count: i32): bool {
+  return addHalves(
+    group, load<u32>(group, 32), load<u32>(group, 36), load<u32>(group, 40), load<u32>(group, 44),
+    load<u32>(next, 32), load<u32>(next, 36), load<u32>(next, 40), load<u32>(next, 44), target, count,
+  );
 }
