@@ -11,18 +11,11 @@ export function multiplyAdd(sum: v128, a: v128, b: v128): v128 {
   return f32x4.add(sum, f32x4.mul(a, b));
 }
 
-/** Bytes of 16 at which `topBytes` looks. */
-// @ts-ignore: decorator
-@inline
-function picked(bytes: v128, selector: v128): v128 {
-  return i8x16.relaxed_swizzle(bytes, selector);
-}
-
-/** Bytes 4 * quarter .. 4 * quarter + 3 as the top bytes of four words; `selector` is `SELECT_BYTES` of the quarter. */
+/** Bytes 4 * quarter .. 4 * quarter + 3 as the top bytes of four words; `selector` is that of `SELECT_BYTES` for the quarter, which the plain build does without. */
 // @ts-ignore: decorator
 @inline
 export function topBytes(bytes: v128, quarter: i32, selector: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return picked(bytes, selector);
+  if (ASC_FEATURE_RELAXED_SIMD) return i8x16.relaxed_swizzle(bytes, selector);
   const zero = i32x4.splat(0);
   const words =
     quarter < 2
