@@ -47,12 +47,10 @@ function sumFour(
 
 // @ts-ignore: decorator
 @inline
-function addRows<T>(row0: usize, row1: usize, row2: usize, row3: usize, lanes: v128, target: usize, select0: v128, select1: v128, select2: v128, select3: v128): void {
-  const scaled = f32x4.mul(fourScales(row0, row1, row2, row3), lanes);
-  const f0 = spread(scaled, 0);
-  const f1 = spread(scaled, 1);
-  const f2 = spread(scaled, 2);
-  const f3 = spread(scaled, 3);
+function addRows<T>(
+  row0: usize, row1: usize, row2: usize, row3: usize, f0: v128, f1: v128, f2: v128, f3: v128, target: usize,
+  select0: v128, select1: v128, select2: v128, select3: v128,
+): void {
   let n0 = firstNumbers<T>(row0);
   let n1 = firstNumbers<T>(row1);
   let n2 = firstNumbers<T>(row2);
@@ -79,7 +77,12 @@ export function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: u
   const select2 = v128.load(SELECT_BYTES, 32);
   const select3 = v128.load(SELECT_BYTES, 48);
   for (const end = target + (<usize>count << 2); target < end; target += 128) {
-    addRows<T>(row0, row1, row2, row3, lanes, target, select0, select1, select2, select3);
+    const scaled = f32x4.mul(fourScales(row0, row1, row2, row3), lanes);
+    const f0 = spread(scaled, 0);
+    const f1 = spread(scaled, 1);
+    const f2 = spread(scaled, 2);
+    const f3 = spread(scaled, 3);
+    addRows<T>(row0, row1, row2, row3, f0, f1, f2, f3, target, select0, select1, select2, select3);
     row0 += blockBytes<T>();
     row1 += blockBytes<T>();
     row2 += blockBytes<T>();
@@ -87,10 +90,26 @@ export function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: u
   }
 }
 
-/** Eight rows; `group` holds their factors and then their addresses. */
+// @ts-ignore: decorator
+@inline
+function addGroup<T>(
+  row0: usize, row1: usize, row2: usize, row3: usize, factors: usize, target: usize,
+  select0: v128, select1: v128, select2: v128, select3: v128,
+): void {
+  // Spread by loads: shuffles have fewer ports, and the loop needs them for the numbers.
+  v128.store(factors, f32x4.mul(fourScales(row0, row1, row2, row3), v128.load(factors)), 32);
+  const f0 = v128.load32_splat(factors, 32);
+  const f1 = v128.load32_splat(factors, 36);
+  const f2 = v128.load32_splat(factors, 40);
+  const f3 = v128.load32_splat(factors, 44);
+  addRows<T>(row0, row1, row2, row3, f0, f1, f2, f3, target, select0, select1, select2, select3);
+}
+
+/** Eight rows; `group` holds their factors and then their addresses. 64 bytes of scratch lie two groups on. */
 export function axpyBlocks8<T>(group: usize, target: usize, count: i32): void {
-  const lanes0 = f32x4.mul(v128.load(group), f32x4.splat(TOP_BYTE));
-  const lanes1 = f32x4.mul(v128.load(group, 16), f32x4.splat(TOP_BYTE));
+  const factors = group + 128;
+  v128.store(factors, f32x4.mul(v128.load(group), f32x4.splat(TOP_BYTE)));
+  v128.store(factors, f32x4.mul(v128.load(group, 16), f32x4.splat(TOP_BYTE)), 16);
   const select0 = v128.load(SELECT_BYTES);
   const select1 = v128.load(SELECT_BYTES, 16);
   const select2 = v128.load(SELECT_BYTES, 32);
@@ -104,8 +123,8 @@ export function axpyBlocks8<T>(group: usize, target: usize, count: i32): void {
   let row6 = <usize>load<u32>(group, 56);
   let row7 = <usize>load<u32>(group, 60);
   for (const end = target + (<usize>count << 2); target < end; target += 128) {
-    addRows<T>(row0, row1, row2, row3, lanes0, target, select0, select1, select2, select3);
-    addRows<T>(row4, row5, row6, row7, lanes1, target, select0, select1, select2, select3);
+    addGroup<T>(row0, row1, row2, row3, factors, target, select0, select1, select2, select3);
+    addGroup<T>(row4, row5, row6, row7, factors + 16, target, select0, select1, select2, select3);
     row0 += blockBytes<T>();
     row1 += blockBytes<T>();
     row2 += blockBytes<T>();

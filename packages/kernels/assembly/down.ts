@@ -13,7 +13,7 @@ import { baseOf, dotsOf } from "./rows";
  * eight rows are awaited at once (bench/ops.mjs, sparse FFN).
  */
 const GROUP: i32 = 8;
-/** A group: the factors of its positions, then the addresses of their rows. */
+/** A group: the factors of its positions, then the addresses of their rows. There are two, and behind them scratch for each. */
 const GROUP_BYTES: usize = 64;
 
 /** Next position to look at; fills a group from there. */
