@@ -2,7 +2,7 @@
 
 /**
  * sum + a * b. Relaxed: rounded once where the processor fuses, twice elsewhere, but always alike on one machine, so that results
- * do not depend on how the work is cut. Every vector sum of products goes through here.
+ * do not depend on how the work is cut. The vector sums of dots and of rows all go through here.
  */
 // @ts-ignore: decorator
 @inline
