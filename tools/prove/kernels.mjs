@@ -105,7 +105,7 @@ async function wasmNearNative() {
   const lines = wasm.results.map(({ name }, i) => `${name}: ${percent(shares[i])}`);
   return {
     ok: shares.every((share) => share >= 0.5),
-    figure: `WASM of ${native.target}: ${lines.join("; ")}`,
+    figure: `${wasm.target} of ${native.target}: ${lines.join("; ")}`,
   };
 }
 

@@ -2,13 +2,15 @@
 import {
   blockBytes, eight0, eight1, eight2, eight3, fourMinimums, fourScales, highFour, load1, load4, lowFour, oneMinimum, oneScale, spread,
 } from "./convert";
+import { axpyBlocks, axpyBlocks4 } from "./axpy-blocks";
 import { axpyHalves4 } from "./halves";
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
+import { multiplyAdd } from "./relaxed";
 
 // @ts-ignore: decorator
 @inline
 function add(place: usize, weights: v128, factor: v128): void {
-  v128.store(place, f32x4.add(v128.load(place), f32x4.mul(factor, weights)));
+  v128.store(place, multiplyAdd(v128.load(place), factor, weights));
 }
 
 function axpyPlain<T>(factor: f32, row: usize, target: usize, count: i32): void {
@@ -23,7 +25,7 @@ function axpyPlain<T>(factor: f32, row: usize, target: usize, count: i32): void 
   }
 }
 
-function axpyBlocks<T>(factor: f32, row: usize, target: usize, count: i32): void {
+function axpyMinimums<T>(factor: f32, row: usize, target: usize, count: i32): void {
   const lanes = f32x4.splat(factor);
   const end = target + (<usize>count << 2);
   while (target < end) {
@@ -53,7 +55,7 @@ export function axpy(dtype: i32, factor: f32, row: usize, target: usize, count: 
   else if (dtype == DTYPE_BF16) axpyPlain<i16>(factor, row, target, count);
   else if (dtype == DTYPE_Q8_0) axpyBlocks<i8>(factor, row, target, count);
   else if (dtype == DTYPE_Q4_0) axpyBlocks<u8>(factor, row, target, count);
-  else axpyBlocks<u64>(factor, row, target, count);
+  else axpyMinimums<u64>(factor, row, target, count);
 }
 
 function axpyPlain4<T>(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): void {
@@ -63,10 +65,10 @@ function axpyPlain4<T>(factors: usize, row0: usize, row1: usize, row2: usize, ro
   const lanes3 = v128.load32_splat(factors, 12);
   const end = target + (<usize>count << 2);
   for (; target + 16 <= end; target += 16) {
-    let sum = f32x4.add(v128.load(target), f32x4.mul(lanes0, load4<T>(row0)));
-    sum = f32x4.add(sum, f32x4.mul(lanes1, load4<T>(row1)));
-    sum = f32x4.add(sum, f32x4.mul(lanes2, load4<T>(row2)));
-    sum = f32x4.add(sum, f32x4.mul(lanes3, load4<T>(row3)));
+    let sum = multiplyAdd(v128.load(target), lanes0, load4<T>(row0));
+    sum = multiplyAdd(sum, lanes1, load4<T>(row1));
+    sum = multiplyAdd(sum, lanes2, load4<T>(row2));
+    sum = multiplyAdd(sum, lanes3, load4<T>(row3));
     v128.store(target, sum);
     row0 += 4 * sizeof<T>();
     row1 += 4 * sizeof<T>();
@@ -90,22 +92,22 @@ function axpyPlain4<T>(factors: usize, row0: usize, row1: usize, row2: usize, ro
 // @ts-ignore: decorator
 @inline
 function sumLow<T>(held: v128, words0: v128, words1: v128, words2: v128, words3: v128, scales: v128, minimums: v128, factors: v128): v128 {
-  let sum = f32x4.add(held, f32x4.mul(spread(factors, 0), lowFour<T>(words0, spread(scales, 0), spread(minimums, 0))));
-  sum = f32x4.add(sum, f32x4.mul(spread(factors, 1), lowFour<T>(words1, spread(scales, 1), spread(minimums, 1))));
-  sum = f32x4.add(sum, f32x4.mul(spread(factors, 2), lowFour<T>(words2, spread(scales, 2), spread(minimums, 2))));
-  return f32x4.add(sum, f32x4.mul(spread(factors, 3), lowFour<T>(words3, spread(scales, 3), spread(minimums, 3))));
+  let sum = multiplyAdd(held, spread(factors, 0), lowFour<T>(words0, spread(scales, 0), spread(minimums, 0)));
+  sum = multiplyAdd(sum, spread(factors, 1), lowFour<T>(words1, spread(scales, 1), spread(minimums, 1)));
+  sum = multiplyAdd(sum, spread(factors, 2), lowFour<T>(words2, spread(scales, 2), spread(minimums, 2)));
+  return multiplyAdd(sum, spread(factors, 3), lowFour<T>(words3, spread(scales, 3), spread(minimums, 3)));
 }
 
 // @ts-ignore: decorator
 @inline
 function sumHigh<T>(held: v128, words0: v128, words1: v128, words2: v128, words3: v128, scales: v128, minimums: v128, factors: v128): v128 {
-  let sum = f32x4.add(held, f32x4.mul(spread(factors, 0), highFour<T>(words0, spread(scales, 0), spread(minimums, 0))));
-  sum = f32x4.add(sum, f32x4.mul(spread(factors, 1), highFour<T>(words1, spread(scales, 1), spread(minimums, 1))));
-  sum = f32x4.add(sum, f32x4.mul(spread(factors, 2), highFour<T>(words2, spread(scales, 2), spread(minimums, 2))));
-  return f32x4.add(sum, f32x4.mul(spread(factors, 3), highFour<T>(words3, spread(scales, 3), spread(minimums, 3))));
+  let sum = multiplyAdd(held, spread(factors, 0), highFour<T>(words0, spread(scales, 0), spread(minimums, 0)));
+  sum = multiplyAdd(sum, spread(factors, 1), highFour<T>(words1, spread(scales, 1), spread(minimums, 1)));
+  sum = multiplyAdd(sum, spread(factors, 2), highFour<T>(words2, spread(scales, 2), spread(minimums, 2)));
+  return multiplyAdd(sum, spread(factors, 3), highFour<T>(words3, spread(scales, 3), spread(minimums, 3)));
 }
 
-function axpyBlocks4<T>(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): void {
+function axpyMinimums4<T>(factors: usize, row0: usize, row1: usize, row2: usize, row3: usize, target: usize, count: i32): void {
   const lanes = v128.load(factors);
   const end = target + (<usize>count << 2);
   for (; target < end; target += 128) {
@@ -152,5 +154,5 @@ export function axpy4(
   else if (dtype == DTYPE_BF16) axpyPlain4<i16>(factors, row0, row1, row2, row3, target, count);
   else if (dtype == DTYPE_Q8_0) axpyBlocks4<i8>(factors, row0, row1, row2, row3, target, count);
   else if (dtype == DTYPE_Q4_0) axpyBlocks4<u8>(factors, row0, row1, row2, row3, target, count);
-  else axpyBlocks4<u64>(factors, row0, row1, row2, row3, target, count);
+  else axpyMinimums4<u64>(factors, row0, row1, row2, row3, target, count);
 }

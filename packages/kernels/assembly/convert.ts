@@ -1,4 +1,5 @@
 // Weights to f32. Storage types stand for dtypes: f32 = f32, u16 = f16, i16 = bf16, i8 = q8_0, u8 = q4_0, u64 = q4_1.
+import { FINITE, REBASE, SIZE_BITS, SMALLEST } from "./constants";
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
 
 /** f16 to f32 of one value; exact, subnormals and infinities included. */
@@ -22,27 +23,26 @@ function f16Lanes(bits: v128): v128 {
 }
 
 /**
- * As `f16Lanes`, without an arithmetic operation on a subnormal f32: those cost many cycles, and scales of blocks of
- * small weights are often subnormal f16. Such a number m * 2^-24 is (2^-14 + m * 2^-24) - 2^-14.
+ * Four f16 in the upper halves of words to f32, without an arithmetic operation on a subnormal f32: those cost many cycles, and scales of
+ * blocks of small weights are often subnormal f16. With its exponent rebased such a number m * 2^-24 reads 2^-15 + m * 2^-25.
  */
 // @ts-ignore: decorator
 @inline
 function scaleLanes(bits: v128): v128 {
-  const size = v128.and(i32x4.shl(bits, 13), i32x4.splat(0x0fffe000));
-  const small = i32x4.lt_s(size, i32x4.splat(0x00800000));
-  const special = i32x4.ge_s(size, i32x4.splat(0x0f800000));
-  let lanes = i32x4.add(size, i32x4.splat(0x38000000));
-  lanes = i32x4.add(lanes, v128.and(small, i32x4.splat(0x00800000)));
-  lanes = i32x4.add(lanes, v128.and(special, i32x4.splat(0x38000000)));
-  lanes = f32x4.sub(lanes, v128.and(small, i32x4.splat(0x38800000)));
-  return v128.or(lanes, v128.and(bits, i32x4.splat(0x80000000)));
+  const mask = v128.load(SIZE_BITS);
+  const size = i32x4.shr_u(v128.and(bits, mask), 3);
+  const rebase = v128.load(REBASE);
+  const lanes = i32x4.add(size, rebase);
+  const missing = i32x4.max_s(f32x4.sub(v128.load(SMALLEST), lanes), i32x4.splat(0));
+  const special = v128.and(i32x4.gt_s(size, v128.load(FINITE)), rebase);
+  return v128.or(i32x4.add(f32x4.sub(lanes, missing), special), v128.andnot(bits, mask));
 }
 
 /** Scale of a block in all lanes. */
 // @ts-ignore: decorator
 @inline
 export function oneScale(block: usize): v128 {
-  return scaleLanes(i32x4.splat(<i32>load<i16>(block)));
+  return scaleLanes(i32x4.splat(<i32>load<u16>(block) << 16));
 }
 
 /** Four plain weights at `pointer`. */
@@ -165,11 +165,10 @@ export function fourMinimums<T>(block0: usize, block1: usize, block2: usize, blo
 // @ts-ignore: decorator
 @inline
 export function fourScales(block0: usize, block1: usize, block2: usize, block3: usize): v128 {
-  let bits = v128.load16_splat(block0);
-  bits = v128.load16_lane(block1, bits, 2);
-  bits = v128.load16_lane(block2, bits, 4);
-  bits = v128.load16_lane(block3, bits, 6);
-  return scaleLanes(i32x4.shr_s(i32x4.shl(bits, 16), 16));
+  let bits = v128.load16_lane(block0, i32x4.splat(0), 1);
+  bits = v128.load16_lane(block1, bits, 3);
+  bits = v128.load16_lane(block2, bits, 5);
+  return scaleLanes(v128.load16_lane(block3, bits, 7));
 }
 
 /** A lane in all four. */

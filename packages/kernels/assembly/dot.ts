@@ -1,6 +1,7 @@
 // Dot products of four rows at once: four independent sums hide the latency of the additions.
 import { blockBytes, eight0, eight1, eight2, eight3, fourMinimums, fourScales, highFour, load4, loadTail, lowFour, spread } from "./convert";
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
+import { multiplyAdd } from "./relaxed";
 
 /** The fixed last step of every dot product. */
 // @ts-ignore: decorator
@@ -15,7 +16,7 @@ export function laneSum(sums: v128): f32 {
 // @ts-ignore: decorator
 @inline
 function add(sum: v128, weights: v128, inputs: v128): v128 {
-  return f32x4.add(sum, f32x4.mul(weights, inputs));
+  return multiplyAdd(sum, weights, inputs);
 }
 
 function dotPlain<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, out: usize): void {

@@ -1,52 +1,20 @@
 // Command: hidden, stride, dtype, offset, addresses, positionCount, activation, activationStride, target, bias[2].
 import { axpy, axpy4 } from "./axpy";
-import { dequantise, rowLength } from "./convert";
+import { axpyBlocks8 } from "./axpy-blocks";
+import { rowLength } from "./convert";
+import { downBlocks, downPlain } from "./down-many";
 import { recordAt } from "./ffn";
-import { DTYPE_F32 } from "./layout";
-import { baseOf, dotsOf, rowsOf } from "./rows";
+import { allFinite4, axpyGroup, factorsFit } from "./halves";
+import { DTYPE_F16, DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0 } from "./layout";
+import { baseOf, dotsOf } from "./rows";
 
-function downMany(op: usize, positions: i32, first: i32, count: i32, tokens: i32, thread: i32): void {
-  const hidden = <usize>load<u32>(op);
-  const dtype = load<i32>(op, 8);
-  const offset = <usize>load<u32>(op, 12) + rowLength(dtype, first);
-  const activation = <usize>load<u32>(op, 24);
-  const pitch = <usize>load<u32>(op, 28);
-  const target = <usize>load<u32>(op, 32) + (<usize>first << 2);
-  const rowBytes = ((<usize>count * 4 + 63) & ~63) + 64;
-  const scratch = rowsOf(thread);
-  const factors = dotsOf(thread);
-  for (let p = 0; p < positions; p += 4) {
-    const group = min(4, positions - p);
-    for (let k = 0; k < group; k++) {
-      const record = recordAt(load<u32>(op, 16), p + k, load<u32>(op, 4));
-      if (record == 0) return;
-      dequantise(dtype, record + offset, scratch + <usize>k * rowBytes, count);
-    }
-    for (let t: usize = 0; t < <usize>tokens; t++) {
-      const values = activation + ((t * pitch + <usize>p) << 2);
-      let live = 0;
-      for (let k = 0; k < group; k++) live += i32(load<f32>(values + (<usize>k << 2)) != 0);
-      const place = target + (t * hidden << 2);
-      if (live == 4) {
-        memory.copy(factors, values, 16);
-        axpy4(DTYPE_F32, factors, scratch, scratch + rowBytes, scratch + 2 * rowBytes, scratch + 3 * rowBytes, place, count);
-      } else if (live > 0) {
-        for (let k = 0; k < group; k++) {
-          const factor = load<f32>(values + (<usize>k << 2));
-          if (factor != 0) axpy(DTYPE_F32, factor, scratch + <usize>k * rowBytes, place, count);
-        }
-      }
-    }
-  }
-}
-
-/** Weights whose lines are fetched ahead while as many of the rows before them are used. */
-const AHEAD: i32 = 256;
-/** Keeps loads that fetch lines from being left out. */
-let fetched: u32 = 0;
-
-/** Four live positions: their factors, then the addresses of their rows. */
-const GROUP_BYTES: usize = 32;
+/**
+ * Live positions whose rows meet the target together. Records lie anywhere, and prefetchers start anew with each: the first lines of
+ * eight rows are awaited at once (bench/ops.mjs, sparse FFN).
+ */
+const GROUP: i32 = 8;
+/** A group: the factors of its positions, then the addresses of their rows. There are two, and behind them scratch for each. */
+const GROUP_BYTES: usize = 64;
 
 /** Next position to look at; fills a group from there. */
 let position: i32 = 0;
@@ -55,13 +23,13 @@ let position: i32 = 0;
 function fillGroup(op: usize, group: usize, positions: i32, offset: usize): i32 {
   const activation = <usize>load<u32>(op, 24);
   let count: usize = 0;
-  while (position < positions && count < 4) {
+  while (position < positions && count < <usize>GROUP) {
     const factor = load<f32>(activation + (<usize>position << 2));
     if (factor != 0) {
       const record = recordAt(load<u32>(op, 16), position, load<u32>(op, 4));
       if (record == 0) return 0;
       store<f32>(group + (count << 2), factor);
-      store<u32>(group + (count << 2), <u32>(record + offset), 16);
+      store<u32>(group + (count << 2), <u32>(record + offset), 32);
       count++;
     }
     position++;
@@ -69,27 +37,34 @@ function fillGroup(op: usize, group: usize, positions: i32, offset: usize): i32 
   return <i32>count;
 }
 
-/** Loads one byte of each line of a group's rows: bytes [first, last). */
-function fetchLines(group: usize, count: i32, first: usize, last: usize): void {
-  let sum: u32 = 0;
-  for (let k: usize = 0; k < <usize>count; k++) {
-    const row = <usize>load<u32>(group + (k << 2), 16);
-    for (let at = row + first; at < row + last; at += 64) sum += load<u8>(at);
+/** Whether the four rows that come next are known to have no infinite weight or NaN. */
+let finite: bool = false;
+
+/** Adds four rows of f16, while the four of `next` are loaded and looked at. */
+function addHalves(group: usize, next: usize, target: usize, count: i32): void {
+  const row0 = <usize>load<u32>(group, 32);
+  const row1 = <usize>load<u32>(group, 36);
+  const row2 = <usize>load<u32>(group, 40);
+  const row3 = <usize>load<u32>(group, 44);
+  if ((count & 7) == 0 && factorsFit(group) && (finite || allFinite4(row0, row1, row2, row3, count))) {
+    finite = axpyGroup(group, next, target, count);
+  } else {
+    finite = false;
+    axpy4(DTYPE_F16, group, row0, row1, row2, row3, target, count);
   }
-  fetched += sum;
 }
 
-/** Adds a whole group, piece by piece, while the lines of the next one arrive (bench/ops.mjs). */
-function addGroup(dtype: i32, group: usize, next: usize, nextCount: i32, target: usize, count: i32): void {
-  const row0 = <usize>load<u32>(group, 16);
-  const row1 = <usize>load<u32>(group, 20);
-  const row2 = <usize>load<u32>(group, 24);
-  const row3 = <usize>load<u32>(group, 28);
-  for (let first = 0; first < count; first += AHEAD) {
-    const piece = min(AHEAD, count - first);
-    const at = rowLength(dtype, first);
-    fetchLines(next, nextCount, at, rowLength(dtype, first + piece));
-    axpy4(dtype, group, row0 + at, row1 + at, row2 + at, row3 + at, target + (<usize>first << 2), piece);
+/** Adds a whole group, rows in order; `next` is a group as well. */
+function addGroup(dtype: i32, group: usize, next: usize, target: usize, count: i32): void {
+  if (dtype == DTYPE_Q8_0) axpyBlocks8<i8>(group, target, count);
+  else if (dtype == DTYPE_Q4_0) axpyBlocks8<u8>(group, target, count);
+  else if (dtype == DTYPE_F16) {
+    addHalves(group, group + 16, target, count);
+    addHalves(group + 16, next, target, count);
+  } else {
+    for (let rows = group; rows < group + 32; rows += 16) {
+      axpy4(dtype, rows, load<u32>(rows, 32), load<u32>(rows, 36), load<u32>(rows, 40), load<u32>(rows, 44), target, count);
+    }
   }
 }
 
@@ -97,29 +72,33 @@ function downOne(op: usize, positions: i32, first: i32, count: i32, thread: i32)
   const dtype = load<i32>(op, 8);
   const offset = <usize>load<u32>(op, 12) + rowLength(dtype, first);
   const target = <usize>load<u32>(op, 32) + (<usize>first << 2);
-  // Rows are added four at a time, so that the target is loaded and stored once per group.
   let group = dotsOf(thread);
   let next = group + GROUP_BYTES;
   position = 0;
+  finite = false;
   let live = fillGroup(op, group, positions, offset);
-  while (live == 4) {
+  while (live == GROUP) {
     const nextLive = fillGroup(op, next, positions, offset);
-    addGroup(dtype, group, next, nextLive, target, count);
+    // Where there are no more, any rows will do.
+    addGroup(dtype, group, nextLive == GROUP ? next : group, target, count);
     const spare = group;
     group = next;
     next = spare;
     live = nextLive;
   }
   for (let k: usize = 0; k < <usize>live; k++) {
-    axpy(dtype, load<f32>(group + (k << 2)), load<u32>(group + (k << 2), 16), target, count);
+    axpy(dtype, load<f32>(group + (k << 2)), load<u32>(group + (k << 2), 32), target, count);
   }
 }
 
 /** Adds all positions, then the bias, to the output elements [first, first + count). */
 function downSlice(op: usize, positions: i32, first: i32, count: i32, tokens: i32, thread: i32): void {
   const hidden = load<i32>(op);
+  const dtype = load<i32>(op, 8);
   if (tokens == 1) downOne(op, positions, first, count, thread);
-  else downMany(op, positions, first, count, tokens, thread);
+  else if (dtype == DTYPE_Q8_0) downBlocks<i8>(op, positions, first, count, tokens, thread);
+  else if (dtype == DTYPE_Q4_0) downBlocks<u8>(op, positions, first, count, tokens, thread);
+  else downPlain(op, positions, first, count, tokens, thread);
   const bias = baseOf(op + 36);
   if (!bias) return;
   for (let t = 0; t < tokens; t++) {

@@ -1,5 +1,6 @@
 // One call runs a program. Threads claim units of the running op; whoever does the last one publishes the next op.
 // Nobody waits for a thread that has claimed nothing, so one that sleeps or has lost its core holds up only itself.
+import { fillConstants } from "./constants";
 import { fillTables } from "./crc32c";
 import {
   CLAIM_SIZE, COMMAND, COMMAND_INDEX, CURRENT, FAILED, FAULT, PROGRAM_BASE, READY, SCRATCH_BYTES, SCRATCH_START, SCRATCH_TOKENS,
@@ -104,6 +105,7 @@ function pause(timeoutMs: f64): void {
 /** Prepares tables and control words. Called once, before any worker starts. */
 export function initialise(threads: i32, scratchStart: u32, scratchBytes: u32, scratchTokens: u32): void {
   fillTables();
+  fillConstants();
   store<u32>(SCRATCH_START, scratchStart);
   store<u32>(SCRATCH_BYTES, scratchBytes);
   store<u32>(SCRATCH_TOKENS, scratchTokens);

@@ -24,6 +24,8 @@ export const SLEEPERS = 1344;
 export const READY = 1408;
 export const FAILED = 1472;
 export const FAULT = 1536;
+/** Vectors that loops keep in registers: 160 bytes. */
+export const CONSTANTS = 1600;
 /** Slice-by-8 tables of CRC32C: eight of 256 words. */
 export const CRC_TABLES = 2048;
 /** The running program: 96 ops of at most 3 + 25 words and their count. */

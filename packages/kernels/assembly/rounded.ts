@@ -1,8 +1,10 @@
-// Dots of precision "q8". A token's source is rounded once to int16 numbers of int8 size, with a scale and a sum per block of 32.
-import { blockBytes, eight0, eight1, eight2, eight3, fourMinimums, fourScales, oneMinimum, oneScale, spread } from "./convert";
-import { laneSum } from "./dot";
+// Dots of precision "q8". A token's source is rounded once to numbers of int8 size, with a scale and a word about their sum per block of 32.
+import { blockDot, storeNumbers, sumsIn, withOffsets } from "./blocks";
+import { ONES } from "./constants";
+import { blockBytes, fourMinimums, fourScales, oneMinimum, oneScale } from "./convert";
 import { DTYPE_Q4_0, DTYPE_Q8_0, SCRATCH_TOKENS, SERIAL, TOKEN_TILE } from "./layout";
 import { largestOf32 } from "./quantise";
+import { multiplyAdd } from "./relaxed";
 import { dotsOf } from "./rows";
 
 /** Bytes of one token's numbers; one line more than a multiple of 64, so that tokens do not compete for cache sets. */
@@ -12,27 +14,18 @@ function numberBytes(count: i32): usize {
   return <usize>count * 2 + 64;
 }
 
-/** The thread's tile: numbers of TOKEN_TILE tokens, then per block their scales and their sums times the scale. */
+/** The thread's tile: numbers of TOKEN_TILE tokens, then per block their scales and words. */
 // @ts-ignore: decorator
 @inline
 function tileOf(thread: i32): usize {
   return dotsOf(thread) + load<u32>(SCRATCH_TOKENS);
 }
 
-/** Where the scales of a tile begin: 32 bytes per block, the second half for sums. */
+/** Where the scales of a tile begin: 32 bytes per block, the second half for words. */
 // @ts-ignore: decorator
 @inline
 function scalesOf(tile: usize, count: i32): usize {
   return tile + <usize>TOKEN_TILE * numberBytes(count);
-}
-
-// @ts-ignore: decorator
-@inline
-function numbers(source: usize, inverse: v128): v128 {
-  const low = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(source), inverse)));
-  const high = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(source, 16), inverse)));
-  const words = i16x8.narrow_i32x4_s(low, high);
-  return i16x8.max_s(i16x8.min_s(words, i16x8.splat(127)), i16x8.splat(-127));
 }
 
 function roundToken(source: usize, target: usize, scales: usize, count: i32): void {
@@ -40,19 +33,8 @@ function roundToken(source: usize, target: usize, scales: usize, count: i32): vo
   for (; source < end; source += 128) {
     const scale = largestOf32(source) / 127;
     const inverse = f32x4.splat(scale == 0 ? 0 : 1 / scale);
-    const a = numbers(source, inverse);
-    const b = numbers(source + 32, inverse);
-    const c = numbers(source + 64, inverse);
-    const d = numbers(source + 96, inverse);
-    v128.store(target, a);
-    v128.store(target, b, 16);
-    v128.store(target, c, 32);
-    v128.store(target, d, 48);
-    const sums = i32x4.extadd_pairwise_i16x8_s(i16x8.add(i16x8.add(a, b), i16x8.add(c, d)));
-    const sum =
-      i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1) + i32x4.extract_lane(sums, 2) + i32x4.extract_lane(sums, 3);
     store<f32>(scales, scale);
-    store<f32>(scales, scale * <f32>sum, 16);
+    store<u32>(scales, storeNumbers(source, inverse, target), 16);
     target += 64;
     scales += 32;
   }
@@ -75,39 +57,51 @@ export function roundTokens(x: usize, first: i32, group: i32, count: i32, thread
   }
 }
 
-/** Integer dot of a block, in four parts. */
+/** Sums of the lanes of four vectors, in order. */
 // @ts-ignore: decorator
 @inline
-function blockDot(w0: v128, w1: v128, w2: v128, w3: v128, x: usize): v128 {
-  const first = i32x4.add(i32x4.dot_i16x8_s(w0, v128.load(x)), i32x4.dot_i16x8_s(w1, v128.load(x, 16)));
-  const second = i32x4.add(i32x4.dot_i16x8_s(w2, v128.load(x, 32)), i32x4.dot_i16x8_s(w3, v128.load(x, 48)));
-  return f32x4.convert_i32x4_s(i32x4.add(first, second));
+function sumsOfFour(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return i32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
+}
+
+/** Integer dots of four blocks with one token's, or of one block with four tokens', less what `blockDot` leaves out. */
+// @ts-ignore: decorator
+@inline
+function total(a: v128, b: v128, c: v128, d: v128, words: v128): v128 {
+  return f32x4.convert_i32x4_s(withOffsets(sumsOfFour(a, b, c, d), words));
 }
 
 // @ts-ignore: decorator
 @inline
-function rowDot<T>(row: usize, x: usize): v128 {
-  return blockDot(eight0<T>(row), eight1<T>(row), eight2<T>(row), eight3<T>(row), x);
+function storeSums(sum: v128, offsets: v128, isMinimum: bool): v128 {
+  return isMinimum ? f32x4.add(sum, offsets) : sum;
 }
 
 /** Four rows and the first token of the tile. */
 function dotsOfOne<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, out: usize): void {
-  let sum0 = f32x4.splat(0);
-  let sum1 = f32x4.splat(0);
-  let sum2 = f32x4.splat(0);
-  let sum3 = f32x4.splat(0);
+  let sum = f32x4.splat(0);
   let offsets = f32x4.splat(0);
   let place = scalesOf(x, count);
+  const ones = v128.load(ONES);
   const end = x + <usize>count * 2;
   while (x < end) {
-    const scales = f32x4.mul(fourScales(row0, row1, row2, row3), v128.load32_splat(place));
+    const scale = v128.load32_splat(place);
+    const words = v128.load32_splat(place, 16);
+    const scales = f32x4.mul(fourScales(row0, row1, row2, row3), scale);
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    const x2 = v128.load(x, 32);
+    const x3 = v128.load(x, 48);
     if (sizeof<T>() == 8) {
-      offsets = f32x4.add(offsets, f32x4.mul(fourMinimums<T>(row0, row1, row2, row3), v128.load32_splat(place, 16)));
+      offsets = f32x4.add(offsets, f32x4.mul(fourMinimums<T>(row0, row1, row2, row3), f32x4.mul(scale, sumsIn(words))));
     }
-    sum0 = f32x4.add(sum0, f32x4.mul(rowDot<T>(row0, x), spread(scales, 0)));
-    sum1 = f32x4.add(sum1, f32x4.mul(rowDot<T>(row1, x), spread(scales, 1)));
-    sum2 = f32x4.add(sum2, f32x4.mul(rowDot<T>(row2, x), spread(scales, 2)));
-    sum3 = f32x4.add(sum3, f32x4.mul(rowDot<T>(row3, x), spread(scales, 3)));
+    const dot0 = blockDot<T>(row0, x0, x1, x2, x3, ones);
+    const dot1 = blockDot<T>(row1, x0, x1, x2, x3, ones);
+    const dot2 = blockDot<T>(row2, x0, x1, x2, x3, ones);
+    const dot3 = blockDot<T>(row3, x0, x1, x2, x3, ones);
+    sum = multiplyAdd(sum, total(dot0, dot1, dot2, dot3, words), scales);
     x += 64;
     place += 32;
     row0 += blockBytes<T>();
@@ -115,41 +109,42 @@ function dotsOfOne<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usi
     row2 += blockBytes<T>();
     row3 += blockBytes<T>();
   }
-  store<f32>(out, laneSum(sum0) + f32x4.extract_lane(offsets, 0));
-  store<f32>(out, laneSum(sum1) + f32x4.extract_lane(offsets, 1), 4);
-  store<f32>(out, laneSum(sum2) + f32x4.extract_lane(offsets, 2), 8);
-  store<f32>(out, laneSum(sum3) + f32x4.extract_lane(offsets, 3), 12);
+  v128.store(out, storeSums(sum, offsets, sizeof<T>() == 8));
 }
 
-/** One row and the four tokens of the tile: its numbers are widened once. The same sums as of one token. */
+// @ts-ignore: decorator
+@inline
+function tokenDot<T>(row: usize, x: usize, ones: v128): v128 {
+  return blockDot<T>(row, v128.load(x), v128.load(x, 16), v128.load(x, 32), v128.load(x, 48), ones);
+}
+
+/** One row and the four tokens of the tile. The same sums as of one token. */
 function dotsOfFour<T>(row: usize, x: usize, count: i32, out: usize): void {
-  let sum0 = f32x4.splat(0);
-  let sum1 = f32x4.splat(0);
-  let sum2 = f32x4.splat(0);
-  let sum3 = f32x4.splat(0);
+  let sum = f32x4.splat(0);
   let offsets = f32x4.splat(0);
   let place = scalesOf(x, count);
+  const ones = v128.load(ONES);
   const end = x + <usize>count * 2;
   const pitch = numberBytes(count);
   while (x < end) {
-    const scales = f32x4.mul(oneScale(row), v128.load(place));
-    if (sizeof<T>() == 8) offsets = f32x4.add(offsets, f32x4.mul(oneMinimum<T>(row), v128.load(place, 16)));
-    const w0 = eight0<T>(row);
-    const w1 = eight1<T>(row);
-    const w2 = eight2<T>(row);
-    const w3 = eight3<T>(row);
-    sum0 = f32x4.add(sum0, f32x4.mul(blockDot(w0, w1, w2, w3, x), spread(scales, 0)));
-    sum1 = f32x4.add(sum1, f32x4.mul(blockDot(w0, w1, w2, w3, x + pitch), spread(scales, 1)));
-    sum2 = f32x4.add(sum2, f32x4.mul(blockDot(w0, w1, w2, w3, x + 2 * pitch), spread(scales, 2)));
-    sum3 = f32x4.add(sum3, f32x4.mul(blockDot(w0, w1, w2, w3, x + 3 * pitch), spread(scales, 3)));
+    const scale = v128.load(place);
+    const words = v128.load(place, 16);
+    const scales = f32x4.mul(oneScale(row), scale);
+    if (sizeof<T>() == 8) offsets = f32x4.add(offsets, f32x4.mul(oneMinimum<T>(row), f32x4.mul(scale, sumsIn(words))));
+    const dot0 = tokenDot<T>(row, x, ones);
+    const dot1 = tokenDot<T>(row, x + pitch, ones);
+    const dot2 = tokenDot<T>(row, x + 2 * pitch, ones);
+    const dot3 = tokenDot<T>(row, x + 3 * pitch, ones);
+    sum = multiplyAdd(sum, total(dot0, dot1, dot2, dot3, words), scales);
     x += 64;
     place += 32;
     row += blockBytes<T>();
   }
-  store<f32>(out, laneSum(sum0) + f32x4.extract_lane(offsets, 0));
-  store<f32>(out, laneSum(sum1) + f32x4.extract_lane(offsets, 1), 16);
-  store<f32>(out, laneSum(sum2) + f32x4.extract_lane(offsets, 2), 32);
-  store<f32>(out, laneSum(sum3) + f32x4.extract_lane(offsets, 3), 48);
+  sum = storeSums(sum, offsets, sizeof<T>() == 8);
+  v128.store32_lane(out, sum, 0);
+  v128.store32_lane(out, sum, 1, 16);
+  v128.store32_lane(out, sum, 2, 32);
+  v128.store32_lane(out, sum, 3, 48);
 }
 
 function dots<T>(row0: usize, row1: usize, row2: usize, row3: usize, x: usize, count: i32, group: i32, out: usize): void {

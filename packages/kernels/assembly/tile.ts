@@ -1,11 +1,12 @@
 // Two rows times four tokens in registers, for prompts.
 import { loadTail } from "./convert";
 import { laneSum } from "./dot";
+import { multiplyAdd } from "./relaxed";
 
 // @ts-ignore: decorator
 @inline
 function add(sum: v128, weights: v128, inputs: v128): v128 {
-  return f32x4.add(sum, f32x4.mul(weights, inputs));
+  return multiplyAdd(sum, weights, inputs);
 }
 
 /** out[t * 4 + r] = dot(row r, x t) for two f32 rows and four tokens of `count` elements. */

@@ -5,6 +5,7 @@ import { createNativeKernels } from "./native/kernels.js";
 import { createReferenceKernels } from "./reference/kernels.js";
 import { selfTest } from "./self-test.js";
 import { createWasmKernels } from "./wasm/kernels.js";
+import { wasmVariants } from "./wasm/module.js";
 
 /** Targets by the name a user gives. "auto" is the fastest that works here. */
 export type KernelTarget = "auto" | "native" | "wasm" | "reference";
@@ -96,7 +97,7 @@ export async function loadKernels(options: LoadKernelsOptions): Promise<KernelSe
 
 async function noteOf(name: TargetName): Promise<string> {
   if (name === "reference") return "plain TypeScript, slow";
-  if (name === "wasm") return "SIMD128";
+  if (name === "wasm") return `wasm-${wasmVariants()[0]}`;
   const { addon } = await loadNativeAddon();
   const variants = addon === undefined ? [] : variantsOf(addon);
   const chosen = variants.find(({ missing }) => missing === "")?.name;

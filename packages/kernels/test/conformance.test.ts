@@ -4,11 +4,19 @@ import {
   createReferenceKernels,
   createWasmKernels,
   nativeVariants,
+  wasmVariants,
 } from "@flashlm/kernels";
 
 kernelConformance({ name: "reference", create: createReferenceKernels });
-kernelConformance({ name: "wasm, one thread", create: createWasmKernels });
-kernelConformance({ name: "wasm, two threads", create: createWasmKernels, threadCount: 2 });
+for (const variant of wasmVariants()) {
+  for (const threadCount of [1, 2]) {
+    kernelConformance({
+      name: `wasm ${variant}, ${threadCount} threads`,
+      create: (options) => createWasmKernels({ ...options, variant }),
+      threadCount,
+    });
+  }
+}
 for (const { name, missing } of await nativeVariants()) {
   if (missing !== "") continue;
   for (const threadCount of [1, 3]) {

@@ -14,6 +14,7 @@ import {
   createWasmKernels,
   KERNEL_OVERHEAD_BYTES,
   nativeVariants,
+  wasmVariants,
 } from "@flashlm/kernels";
 import { describe, expect, it } from "vitest";
 
@@ -191,9 +192,12 @@ async function checkInvariant(invariant: Invariant): Promise<void> {
 
 const CASES = [...DTYPES.map((dtype) => [dtype, HIDDEN] as const), ["q8_0", 576] as const];
 
-describe("results do not depend on how the work is cut", () => {
-  it.each(CASES)("wasm, %s, %i columns", async (dtype, hidden) => {
-    await checkInvariant({ create: createWasmKernels, dtype, hidden, precision: "f32" });
+describe.each(wasmVariants())("WASM results do not depend on how the work is cut: %s", (variant) => {
+  const create: Create = (options) => createWasmKernels({ ...options, variant });
+  it.each(CASES)("%s, %i columns", async (dtype, hidden) => {
+    for (const precision of ["f32", "q8"] as const) {
+      await checkInvariant({ create, dtype, hidden, precision });
+    }
   });
 });
 

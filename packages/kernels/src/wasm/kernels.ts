@@ -1,5 +1,4 @@
 /// <reference path="./web-assembly.d.ts" />
-import { readFile } from "node:fs/promises";
 import type { KernelMemory, KernelOp, KernelProgram, KernelSet, KernelSetOptions } from "@flashlm/contracts";
 import { FlashlmError } from "@flashlm/contracts";
 import * as layout from "../../assembly/layout.js";
@@ -8,6 +7,7 @@ import { checkOps } from "../check-ops.js";
 import { checkOptions, PAGE_BYTES, scratchLayout } from "../limits.js";
 import { encodeProgram } from "./encode.js";
 import { kernelImports } from "./imports.js";
+import { loadModule, type WasmVariant } from "./module.js";
 import { WorkerPool } from "./worker-pool.js";
 
 /** Most pages that the compiled kernels accept; their import says so too. */
@@ -41,7 +41,7 @@ function faultOf(code: number): FlashlmError {
 
 class WasmKernels implements KernelSet {
   readonly contractVersion = 1;
-  readonly target = "wasm-simd128";
+  readonly target: string;
   readonly threadCount: number;
   readonly memory: KernelMemory;
   readonly #exports: KernelExports;
@@ -52,11 +52,13 @@ class WasmKernels implements KernelSet {
   #broken = "";
 
   constructor(
+    variant: WasmVariant,
     options: KernelSetOptions,
     memory: WebAssembly.Memory,
     exports: KernelExports,
     workers: WorkerPool,
   ) {
+    this.target = `wasm-${variant}`;
     this.threadCount = options.threadCount;
     this.memory = new ArenaMemory(memory.buffer, options.memoryBytes, scratchLayout(options).heapBytes);
     this.#columnCountMax = options.columnCountMax ?? layout.COLUMN_COUNT_MAX;
@@ -129,14 +131,20 @@ class WasmKernels implements KernelSet {
   }
 }
 
+/** `KernelSetOptions` and the build. */
+export interface WasmKernelsOptions extends KernelSetOptions {
+  /** Unless given, the fastest that the engine runs. */
+  readonly variant?: WasmVariant;
+}
+
 /**
  * Kernels in WebAssembly SIMD. `threadCount - 1` worker threads are started; the calling thread is the other one and
  * blocks in `run`. Resolves when all are ready. Memory is one shared arena, id 0, address space until touched.
  * @throws KERNEL_MEMORY (size beyond 4 GiB - 64 KiB, or the system refused), KERNEL_NOT_SUPPORTED, KERNEL_LOAD.
  */
-export async function createWasmKernels(options: KernelSetOptions): Promise<KernelSet> {
+export async function createWasmKernels(options: WasmKernelsOptions): Promise<KernelSet> {
   checkOptions(options);
-  const module = await loadModule();
+  const { variant, module } = await loadModule(options.variant);
   const pages = Math.ceil(options.memoryBytes / PAGE_BYTES);
   let memory: WebAssembly.Memory;
   try {
@@ -160,20 +168,5 @@ export async function createWasmKernels(options: KernelSetOptions): Promise<Kern
   exports.initialise(options.threadCount, startBytes, threadBytes, tokensBytes);
   const workers = new WorkerPool(module, memory);
   await workers.start(options.threadCount - 1);
-  return new WasmKernels(options, memory, exports, workers);
-}
-
-async function loadModule(): Promise<WebAssembly.Module> {
-  const url = new URL("./kernels.wasm", import.meta.url);
-  try {
-    return await WebAssembly.compile(await readFile(url));
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new FlashlmError(
-      "KERNEL_LOAD",
-      `could not load kernels.wasm beside the package's code: ${reason}`,
-      {},
-      error,
-    );
-  }
+  return new WasmKernels(variant, options, memory, exports, workers);
 }
