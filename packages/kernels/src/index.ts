@@ -7,4 +7,6 @@ export type { NativeKernelsOptions } from "./native/kernels.js";
 export { createNativeKernels } from "./native/kernels.js";
 export { nativeVariants } from "./native/variants.js";
 export { createReferenceKernels } from "./reference/kernels.js";
+export type { WasmKernelsOptions } from "./wasm/kernels.js";
 export { createWasmKernels } from "./wasm/kernels.js";
+export type { Placement } from "./wasm/spanning/memory.js";
