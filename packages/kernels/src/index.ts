@@ -1,5 +1,5 @@
 export type { KernelOverheadOptions } from "./limits.js";
-export { KERNEL_OVERHEAD_BYTES, kernelOverheadBytes } from "./limits.js";
+export { KERNEL_OVERHEAD_BYTES, kernelMemoryBytes, kernelOverheadBytes } from "./limits.js";
 export type { KernelDiagnosis, KernelTarget, LoadKernelsOptions } from "./load.js";
 export { diagnoseKernels, loadKernels } from "./load.js";
 export type { NativeVariant } from "./native/addon.js";

@@ -13,6 +13,8 @@ import {
 export interface KernelOverheadOptions extends Pick<KernelSetOptions, "threadCount" | "columnCountMax"> {
   /** Size of the whole set: beyond 4 GiB, WASM needs working memory in each of several memories. One memory unless given. */
   readonly memoryBytes?: number;
+  /** Bytes of one of those memories; for tests. Just below 4 GiB unless given. */
+  readonly segmentBytes?: number;
 }
 
 /** Where a WASM set keeps what is not its caller's. Bytes. */
@@ -69,11 +71,25 @@ export function exchangeBytes(segmentBytes: number): number {
  */
 export function kernelOverheadBytes(options: KernelOverheadOptions): number {
   const { heapBytes } = scratchLayout(options);
-  const count = segmentCount(options.memoryBytes ?? 0, MEMORY_BYTES_MAX);
-  return count === 1 ? heapBytes : count * (heapBytes + exchangeBytes(MEMORY_BYTES_MAX));
+  const { memoryBytes = 0, segmentBytes = MEMORY_BYTES_MAX } = options;
+  const count = segmentCount(memoryBytes, segmentBytes);
+  return count === 1 ? heapBytes : count * lines(heapBytes + exchangeBytes(segmentBytes));
 }
 
-/** What {@link kernelOverheadBytes} says for the most threads and the longest rows of WASM: enough for any set of it. */
+/** Size of a set in which its caller allocates `allocatedBytes`: these and the {@link kernelOverheadBytes} of a set of that size. */
+export function kernelMemoryBytes(
+  allocatedBytes: number,
+  options: Omit<KernelOverheadOptions, "memoryBytes">,
+): number {
+  let memoryBytes = allocatedBytes + kernelOverheadBytes(options);
+  for (;;) {
+    const wantedBytes = allocatedBytes + kernelOverheadBytes({ ...options, memoryBytes });
+    if (wantedBytes <= memoryBytes) return memoryBytes;
+    memoryBytes = wantedBytes;
+  }
+}
+
+/** What {@link kernelOverheadBytes} says for the most threads and the longest rows of WASM: enough for any set of it up to 4 GiB. */
 export const KERNEL_OVERHEAD_BYTES: number = kernelOverheadBytes({ threadCount: THREAD_COUNT_MAX });
 
 /** Largest arena: what addresses in units of 16 bytes reach. */
@@ -129,6 +145,14 @@ export function checkSpanningOptions(options: KernelSetOptions, segmentBytes: nu
     );
   }
   check(options, spanningBytesMax(segmentBytes), THREAD_COUNT_MAX);
+  const workingBytes = scratchLayout(options).heapBytes + exchangeBytes(segmentBytes);
+  if (segmentCount(options.memoryBytes, segmentBytes) > 1 && workingBytes > segmentBytes / 2) {
+    throw new FlashlmError(
+      "KERNEL_MEMORY",
+      `expected memories of at least twice their working memory of ${workingBytes} bytes, got segmentBytes ${segmentBytes}`,
+      { segmentBytes, workingBytes },
+    );
+  }
 }
 
 /** Options of a native set. @throws KERNEL_MEMORY, KERNEL_NOT_SUPPORTED. */

@@ -36,39 +36,49 @@ export class FarOps {
     if (tokenCount <= 0) return;
     switch (op.op) {
       case "gatherRows":
-        return runJob(bench, gatherJob(op, segments), tokenCount);
+        runJob(bench, gatherJob(op, segments), tokenCount);
+        return;
       case "norm":
-        return runJob(bench, normJob(op, segments), tokenCount);
+        runJob(bench, normJob(op, segments), tokenCount);
+        return;
       case "matmul":
-        return this.#byRows(op.weight.rowCount, tokenCount, (first, count) =>
-          matmulJob(op, segments, first, count),
-        );
+        this.#byRows(op.weight.rowCount, tokenCount, (first, count) => matmulJob(op, segments, first, count));
+        return;
       case "neuronScores":
-        return this.#byRows(op.gate.rowCount, tokenCount, (first, count) =>
-          scoresJob(op, segments, first, count),
-        );
+        this.#byRows(op.gate.rowCount, tokenCount, (first, count) => scoresJob(op, segments, first, count));
+        return;
       case "rope":
-        return runJob(bench, ropeJob(op, segments), tokenCount);
+        runJob(bench, ropeJob(op, segments), tokenCount);
+        return;
       case "storeKeyValue":
-        return storeKeyValue(op, bench, tokenCount);
+        storeKeyValue(op, bench, tokenCount);
+        return;
       case "attention":
-        return attention(op, bench, tokenCount);
+        attention(op, bench, tokenCount);
+        return;
       case "ffnActivations":
-        return this.#records.activations(op, tokenCount);
+        this.#records.activations(op, tokenCount);
+        return;
       case "ffnDown":
-        return this.#down.run(op, tokenCount);
+        this.#down.run(op, tokenCount);
+        return;
       case "crc32c":
-        return this.#records.checksums(op);
+        this.#records.checksums(op);
+        return;
       case "add":
       case "copy":
       case "softCap":
-        return runJob(bench, elementsJob(op), tokenCount * op.dim);
+        runJob(bench, elementsJob(op), tokenCount * op.dim);
+        return;
       case "softmax":
-        return runJob(bench, softmaxJob(op), tokenCount);
+        runJob(bench, softmaxJob(op), tokenCount);
+        return;
       case "argmax":
-        return runJob(bench, argmaxJob(op), tokenCount);
+        runJob(bench, argmaxJob(op), tokenCount);
+        return;
       case "convert":
-        return runJob(bench, convertJob(op), tokenCount);
+        runJob(bench, convertJob(op), tokenCount);
+        return;
     }
   }
 
