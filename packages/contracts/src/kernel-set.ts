@@ -250,6 +250,8 @@ export interface KernelProgram {
 /** Memory of a kernel set. Everything is allocated at start and freed by closing the set. */
 export interface KernelMemory {
   readonly arenas: readonly MemoryArena[];
+  /** Where arena 0 is made of several memories: the bytes of each, one behind the other. Neither an allocation nor a view lies in two. */
+  readonly segmentBytes?: ByteCount;
   /** Zeroed, aligned to `alignmentBytes` (default 64; a power of two). @throws KERNEL_MEMORY when the arena is full. */
   allocate(lengthBytes: ByteCount, alignmentBytes?: number): MemoryHandle;
   /** Host view, valid until the set closes. Borrowed. @throws KERNEL_MEMORY where the host cannot see the memory. */

@@ -6,7 +6,10 @@ import {
   CLAIM_SIZE, COMMAND, COMMAND_INDEX, CURRENT, FAILED, FAULT, PROGRAM_BASE, READY, SCRATCH_BYTES, SCRATCH_START, SCRATCH_TOKENS,
   SERIAL, SLEEPERS, STOP, THREAD_COUNT, UNITS, UNITS_DONE,
 } from "./layout";
-import { claimSizeOf, step, unitsOf } from "./units";
+import { claimSizeOf, codeOf, step, unitsOf } from "./units";
+
+/** For ops that another instance of this module has been given. */
+export { step, unitsOf };
 
 /**
  * About 200 microseconds of looking before a thread sleeps. Waking costs 50 to 100 on a virtual machine, more than most ops take
@@ -58,7 +61,7 @@ function publish(command: usize, index: i32): void {
   if (index < count) {
     atomic.store<i32>(UNITS_DONE, 0);
     atomic.store<i32>(UNITS, units);
-    atomic.store<i32>(CLAIM_SIZE, claimSizeOf(load<u32>(command), units, load<i32>(THREAD_COUNT)));
+    atomic.store<i32>(CLAIM_SIZE, claimSizeOf(codeOf(command), units, load<i32>(THREAD_COUNT)));
     atomic.store<i32>(COMMAND, <i32>command);
     atomic.store<i32>(COMMAND_INDEX, index);
     atomic.store<i64>(CURRENT, <i64>(serial + 2) << 32);

@@ -76,6 +76,8 @@ export const OP_SOFT_CAP = 13;
 export const OP_SOFTMAX = 14;
 export const OP_ARGMAX = 15;
 export const OP_CONVERT = 16;
+/** An op whose command and operands lie in another memory; the host makes it, for arenas of several memories. */
+export const OP_ELSEWHERE = 17;
 
 export const SCORE_CONTRIBUTION = 0;
 export const SCORE_GATE = 1;

@@ -5,12 +5,26 @@ import { downUnits, ffnDown } from "./down";
 import { gatherRows, norm, rope, storeKeyValue } from "./elementwise";
 import { activationUnits, ffnActivations } from "./ffn";
 import {
-  OP_ADD, OP_ARGMAX, OP_ATTENTION, OP_CONVERT, OP_COPY, OP_CRC32C, OP_FFN_ACTIVATIONS, OP_FFN_DOWN, OP_GATHER_ROWS, OP_MATMUL,
-  OP_NEURON_SCORES, OP_NORM, OP_ROPE, OP_SOFTMAX, OP_SOFT_CAP, OP_STORE_KEY_VALUE,
+  OP_ADD, OP_ARGMAX, OP_ATTENTION, OP_CONVERT, OP_COPY, OP_CRC32C, OP_ELSEWHERE, OP_FFN_ACTIVATIONS, OP_FFN_DOWN, OP_GATHER_ROWS,
+  OP_MATMUL, OP_NEURON_SCORES, OP_NORM, OP_ROPE, OP_SOFTMAX, OP_SOFT_CAP, OP_STORE_KEY_VALUE,
 } from "./layout";
 import { matmul, matmulUnits } from "./matmul";
 import { neuronScores, scoreUnits } from "./scores";
 import { addVector, argmax, convert, convertUnits, copyVector, softCap, softmax, vectorUnits } from "./vectors";
+
+/**
+ * Does units of an op in another memory, with that memory's instance of this module. Its command here: memory, code, units, where its
+ * words lie there, tokens.
+ */
+// @ts-ignore: decorator
+@external("env", "elsewhere")
+declare function elsewhere(memory: i32, code: u32, op: usize, first: i32, last: i32, tokens: i32, thread: i32): void;
+
+/** Code of the op that is really done. */
+export function codeOf(command: usize): u32 {
+  const code = load<u32>(command);
+  return code == OP_ELSEWHERE ? load<u32>(command, 16) : code;
+}
 
 /** Units of a command; 0 or less where there is nothing to do. */
 export function unitsOf(code: u32, op: usize, tokens: i32): i32 {
@@ -24,6 +38,7 @@ export function unitsOf(code: u32, op: usize, tokens: i32): i32 {
   if (code == OP_ROPE) return tokens * load<i32>(op, 8);
   if (code == OP_CRC32C) return crcUnits(op);
   if (code == OP_CONVERT) return convertUnits(op, tokens);
+  if (code == OP_ELSEWHERE) return load<i32>(op, 8);
   if (code == OP_ADD || code == OP_COPY || code == OP_SOFT_CAP) return vectorUnits(op, tokens);
   return tokens;
 }
@@ -54,4 +69,7 @@ export function step(code: u32, op: usize, first: i32, last: i32, tokens: i32, t
   else if (code == OP_SOFTMAX) softmax(op, first, last);
   else if (code == OP_ARGMAX) argmax(op, first, last);
   else if (code == OP_CONVERT) convert(op, first, last, thread);
+  else if (code == OP_ELSEWHERE) {
+    elsewhere(load<i32>(op), load<u32>(op, 4), load<u32>(op, 12), first, last, load<i32>(op, 16), thread);
+  }
 }

@@ -1,5 +1,5 @@
 export type { KernelOverheadOptions } from "./limits.js";
-export { KERNEL_OVERHEAD_BYTES, kernelOverheadBytes } from "./limits.js";
+export { KERNEL_OVERHEAD_BYTES, kernelMemoryBytes, kernelOverheadBytes } from "./limits.js";
 export type { KernelDiagnosis, KernelTarget, LoadKernelsOptions } from "./load.js";
 export { diagnoseKernels, loadKernels } from "./load.js";
 export type { NativeVariant } from "./native/addon.js";
@@ -11,3 +11,4 @@ export type { WasmKernelsOptions } from "./wasm/kernels.js";
 export { createWasmKernels } from "./wasm/kernels.js";
 export type { WasmVariant } from "./wasm/module.js";
 export { wasmVariants } from "./wasm/module.js";
+export type { Placement } from "./wasm/spanning/memory.js";

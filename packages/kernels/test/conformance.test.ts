@@ -17,6 +17,16 @@ for (const variant of wasmVariants()) {
     });
   }
 }
+for (const placement of ["sized", "scattered"] as const) {
+  for (const threadCount of [1, 2]) {
+    kernelConformance({
+      name: `wasm over memories of 8 MiB, ${placement}, ${threadCount} threads`,
+      create: (options) => createWasmKernels({ ...options, segmentBytes: 2 ** 23, placement }),
+      memoryBytes: 96 * 2 ** 20,
+      threadCount,
+    });
+  }
+}
 for (const { name, missing } of await nativeVariants()) {
   if (missing !== "") continue;
   for (const threadCount of [1, 3]) {

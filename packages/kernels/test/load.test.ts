@@ -43,9 +43,13 @@ it("says of every target whether it can be used", async () => {
 });
 
 it("refuses impossible options", async () => {
-  await expect(createWasmKernels({ memoryBytes: 2 ** 32, threadCount: 1 })).rejects.toMatchObject({
+  await expect(createWasmKernels({ memoryBytes: 2 ** 36, threadCount: 1 })).rejects.toMatchObject({
     code: "KERNEL_MEMORY",
   });
+  const odd = { memoryBytes, threadCount: 1, segmentBytes: 65537 };
+  await expect(createWasmKernels(odd)).rejects.toMatchObject({ code: "KERNEL_NOT_SUPPORTED" });
+  const small = { memoryBytes, threadCount: 1, segmentBytes: 65536 };
+  await expect(createWasmKernels(small)).rejects.toMatchObject({ code: "KERNEL_MEMORY" });
   await expect(loadKernels({ target: "auto", memoryBytes: 2 ** 40, threadCount: 1 })).rejects.toMatchObject({
     code: "KERNEL_MEMORY",
   });

@@ -37,7 +37,10 @@ export interface TokenSampler {
 }
 
 /** What the working memory of a kernel set depends on. */
-export type KernelNeeds = Pick<KernelSetOptions, "threadCount" | "columnCountMax">;
+export interface KernelNeeds extends Pick<KernelSetOptions, "threadCount" | "columnCountMax"> {
+  /** Size of the whole set, where it is known. */
+  readonly memoryBytes?: number;
+}
 
 /** The parts an engine is made of. The runtime knows their contracts only. */
 export interface EngineParts {
@@ -115,18 +118,29 @@ export function planEngine(
   parts: Pick<EngineParts, "bundle" | "predictor" | "kernelOverheadBytes">,
   options: EngineOptions,
 ): MemoryPlan {
-  return planMemory({
-    bundle: parts.bundle,
-    predictor: parts.predictor,
-    memoryBytes: options.memoryBytes,
-    contextLength: options.contextLength,
-    contextNeeded: options.contextNeeded ?? 0,
-    promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
-    kernelOverheadBytes: parts.kernelOverheadBytes(kernelNeedsOf(parts.bundle, options)),
-    pinnedShare: options.pinnedShare ?? null,
-    draftTokens: options.draftTokens ?? 0,
-    cacheDtype: options.cacheDtype ?? null,
-  });
+  const needs = kernelNeedsOf(parts.bundle, options);
+  const planWith = (kernelOverheadBytes: number): MemoryPlan =>
+    planMemory({
+      bundle: parts.bundle,
+      predictor: parts.predictor,
+      memoryBytes: options.memoryBytes,
+      contextLength: options.contextLength,
+      contextNeeded: options.contextNeeded ?? 0,
+      promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
+      kernelOverheadBytes,
+      pinnedShare: options.pinnedShare ?? null,
+      draftTokens: options.draftTokens ?? 0,
+      cacheDtype: options.cacheDtype ?? null,
+    });
+  let overheadBytes = parts.kernelOverheadBytes(needs);
+  let plan = planWith(overheadBytes);
+  // What kernels need depends on the size of the whole; more of it makes that no smaller, so this ends.
+  for (;;) {
+    const wantedBytes = parts.kernelOverheadBytes({ ...needs, memoryBytes: plan.totalBytes });
+    if (wantedBytes <= overheadBytes) return plan;
+    overheadBytes = wantedBytes;
+    plan = planWith(overheadBytes);
+  }
 }
 
 /**

@@ -21,14 +21,19 @@ export interface WindowSizes {
 /** The longest view that hosts make of a memory (Node 20); reads of the engine are far shorter than the overlap. */
 const WINDOWS: WindowSizes = { windowBytes: 2 ** 32, overlapBytes: 64 * 2 ** 20 };
 
+/** Windows of a memory: its segments, where it has some, which no read crosses. */
+function windowsOf({ segmentBytes }: KernelMemory): WindowSizes {
+  return segmentBytes === undefined ? WINDOWS : { windowBytes: segmentBytes, overlapBytes: 0 };
+}
+
 /**
- * Attaches kernel memory to a reader, and returns the reader to submit to. A memory that one view cannot span becomes several overlapping
- * arenas, and targets in it are translated on the way.
+ * Attaches kernel memory to a reader, and returns the reader to submit to. A memory that one view cannot span becomes several arenas,
+ * overlapping unless it has segments of its own, and targets in it are translated on the way.
  */
 export function attachMemory(
   reader: FlashReader,
   memory: KernelMemory,
-  { windowBytes, overlapBytes }: WindowSizes = WINDOWS,
+  { windowBytes, overlapBytes }: WindowSizes = windowsOf(memory),
 ): FlashReader {
   const arena = memory.arenas[0];
   if (!arena) return reader;
@@ -108,7 +113,7 @@ export type MemoryCopy = (toBytes: number, fromBytes: number, lengthBytes: numbe
 /** Makes the function that copies within a memory; without views of its own where one view spans the memory. */
 export function memoryCopy(
   memory: KernelMemory,
-  { windowBytes }: Pick<WindowSizes, "windowBytes"> = WINDOWS,
+  { windowBytes }: Pick<WindowSizes, "windowBytes"> = windowsOf(memory),
 ): MemoryCopy {
   const lengthBytes = memory.arenas[0]?.lengthBytes ?? 0;
   const view = (offsetBytes: number, length: number): Uint8Array =>

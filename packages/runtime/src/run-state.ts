@@ -1,4 +1,5 @@
 import {
+  alignUp,
   type BundleIndex,
   type KernelSet,
   type MemoryHandle,
@@ -115,10 +116,9 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
   const logits = floats(plan.logitRowCount * model.vocabularySize);
   const tileCount = plan.logitRowCount * plan.headTileRowCount;
   const logitTile = floats(Math.max(tileCount, 1));
-  const caches = (): MemoryHandle[] =>
-    bundle.manifest.layers.map(() =>
-      memory.allocate(plan.contextLength * rowBytes(plan.cacheDtype, keyValueWidth)),
-    );
+  // A layer's two caches are one allocation, so that both lie in one memory where kernels have several.
+  const cacheBytes = alignUp(plan.contextLength * rowBytes(plan.cacheDtype, keyValueWidth), 64);
+  const keyCache = bundle.manifest.layers.map(() => memory.allocate(2 * cacheBytes));
   return {
     tokenCountWord: tokenCount.handle,
     positionWord: position.handle,
@@ -143,7 +143,7 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
     logits: { base: logits, floats: memory.floats(logits, plan.logitRowCount * model.vocabularySize) },
     logitTile: { base: logitTile, floats: memory.floats(logitTile, tileCount) },
     ...createPositions(model, plan, kernels),
-    keyCache: caches(),
-    valueCache: caches(),
+    keyCache,
+    valueCache: keyCache.map((keys) => ({ ...keys, offsetBytes: keys.offsetBytes + cacheBytes })),
   };
 }

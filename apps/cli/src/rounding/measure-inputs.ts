@@ -4,7 +4,7 @@ import os from "node:os";
 import { fileURLToPath } from "node:url";
 import { type InputMoments, type MeasuredRounding, openBundle } from "@flashlm/bundler";
 import type { BundleIndex, PredictorPart } from "@flashlm/contracts";
-import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
+import { kernelMemoryBytes, loadKernels } from "@flashlm/kernels";
 import { createEngine, loadTokenizer } from "@flashlm/runtime";
 import { composeParts } from "../engine-parts.js";
 import { inputObserver } from "../input-observer.js";
@@ -89,10 +89,11 @@ export async function measureInputs(
   const tokens = await tokensOf(bundle);
   const groupWidth = groupWidthOf(model.hiddenSize, layers.length);
   const chunkTokens = Math.min(PASS_TOKENS, model.hiddenSize);
+  const threadCount = os.availableParallelism();
   const kernels = await loadKernels({
     target: FLAGS.kernels,
-    memoryBytes: momentBytes(groupWidth, chunkTokens) + KERNEL_OVERHEAD_BYTES,
-    threadCount: os.availableParallelism(),
+    memoryBytes: kernelMemoryBytes(momentBytes(groupWidth, chunkTokens), { threadCount }),
+    threadCount,
   });
   const summer = new MomentSummer(kernels, model.hiddenSize, groupWidth, chunkTokens);
   const sums = layers.map(() => summer.empty());

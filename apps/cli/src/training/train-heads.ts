@@ -1,5 +1,5 @@
 import type { BundleIndex, HeadName } from "@flashlm/contracts";
-import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
+import { kernelMemoryBytes, loadKernels } from "@flashlm/kernels";
 import {
   type HeadSamples,
   HeadTrainer,
@@ -63,7 +63,10 @@ export async function trainHeads(request: HeadsRequest): Promise<HeadFigures[]> 
   }));
   const kernels = await loadKernels({
     target: request.kernels,
-    memoryBytes: shapes.reduce((sum, shape) => sum + trainingBytes(shape), 0) + KERNEL_OVERHEAD_BYTES,
+    memoryBytes: kernelMemoryBytes(
+      shapes.reduce((sum, shape) => sum + trainingBytes(shape), 0),
+      request,
+    ),
     threadCount: request.threadCount,
   });
   try {

@@ -182,13 +182,19 @@ const ENCODERS: { readonly [Name in KernelOp["op"]]: Encoder<Name> } = {
   ],
 };
 
-/** Words of a program: op count, then per op its code, the number of its words, the token count word and its words. */
+/** Code of an op and its own words. */
+export function encodeOp(op: KernelOp): { readonly code: number; readonly words: readonly number[] } {
+  const [code, encode] = ENCODERS[op.op] as Encoder<KernelOp["op"]>;
+  return { code, words: (encode as (op: KernelOp) => number[])(op) };
+}
+
+/** The whole command of an op: its code, the number of its words, the token count word and its words. */
+export function encodeCommand(op: KernelOp): number[] {
+  const { code, words } = encodeOp(op);
+  return [code, words.length, "tokenCount" in op ? op.tokenCount.offsetBytes : 0, ...words];
+}
+
+/** Words of a program: op count, then the command of each op. */
 export function encodeProgram(ops: readonly KernelOp[]): Uint32Array {
-  const words = [ops.length];
-  for (const op of ops) {
-    const [code, encode] = ENCODERS[op.op] as Encoder<KernelOp["op"]>;
-    const own = (encode as (op: KernelOp) => number[])(op);
-    words.push(code, own.length, "tokenCount" in op ? op.tokenCount.offsetBytes : 0, ...own);
-  }
-  return Uint32Array.from(words);
+  return Uint32Array.from([ops.length, ...ops.flatMap(encodeCommand)]);
 }

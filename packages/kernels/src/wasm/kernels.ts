@@ -4,18 +4,33 @@ import { FlashlmError } from "@flashlm/contracts";
 import * as layout from "../../assembly/layout.js";
 import { ArenaMemory } from "../arena-memory.js";
 import { checkOps } from "../check-ops.js";
-import { checkOptions, PAGE_BYTES, scratchLayout } from "../limits.js";
+import {
+  checkSpanningOptions,
+  exchangeBytes,
+  MEMORY_BYTES_MAX,
+  PAGE_BYTES,
+  scratchLayout,
+  segmentCount,
+} from "../limits.js";
 import { encodeProgram } from "./encode.js";
-import { kernelImports } from "./imports.js";
+import { instantiateEach } from "./imports.js";
 import { loadModule, type WasmVariant } from "./module.js";
+import { type Crew, checkOpCount, Runner } from "./runner.js";
+import { SpanningKernels } from "./spanning/kernels.js";
+import type { Placement } from "./spanning/memory.js";
 import { WorkerPool } from "./worker-pool.js";
 
 /** Most pages that the compiled kernels accept; their import says so too. */
 const MODULE_PAGES_MAX = 65536;
 
-interface KernelExports {
-  initialise(threadCount: number, scratchStart: number, scratchBytes: number, tokensBytes: number): void;
-  run(): number;
+/** `KernelSetOptions`, the build, and, for tests, how the arena is made of several memories. */
+export interface WasmKernelsOptions extends KernelSetOptions {
+  /** Unless given, the fastest build that the engine runs. */
+  readonly variant?: WasmVariant;
+  /** Bytes of one memory, in whole pages of 64 KiB; the arena has more than one where it is longer. Just below 4 GiB unless given. */
+  readonly segmentBytes?: number;
+  /** "sized" keeps small allocations in the first memory; "scattered" puts each allocation into the next one. */
+  readonly placement?: Placement;
 }
 
 class WasmProgram implements KernelProgram {
@@ -26,45 +41,21 @@ class WasmProgram implements KernelProgram {
   ) {}
 }
 
-function faultOf(code: number): FlashlmError {
-  if (code === layout.FAULT_ROW_ID) {
-    return new FlashlmError(
-      "KERNEL_SHAPE",
-      "gatherRows: expected row ids below the table's rowCount, got a larger one",
-    );
-  }
-  return new FlashlmError(
-    "KERNEL_SHAPE",
-    "expected record addresses (units of 16 bytes) whose record lies within kernel memory, got 0 or one beyond it",
-  );
-}
-
 class WasmKernels implements KernelSet {
   readonly contractVersion = 1;
   readonly target: string;
   readonly threadCount: number;
   readonly memory: KernelMemory;
-  readonly #exports: KernelExports;
-  readonly #words: Int32Array;
-  readonly #workers: WorkerPool;
   readonly #columnCountMax: number;
-  #loaded: WasmProgram | undefined;
-  #broken = "";
+  readonly #runner: Runner;
 
-  constructor(
-    variant: WasmVariant,
-    options: KernelSetOptions,
-    memory: WebAssembly.Memory,
-    exports: KernelExports,
-    workers: WorkerPool,
-  ) {
-    this.target = `wasm-${variant}`;
+  constructor(options: KernelSetOptions, crew: Crew) {
+    this.target = crew.target;
     this.threadCount = options.threadCount;
-    this.memory = new ArenaMemory(memory.buffer, options.memoryBytes, scratchLayout(options).heapBytes);
+    const { buffer } = crew.memories[0]!;
+    this.memory = new ArenaMemory(buffer, options.memoryBytes, scratchLayout(options).heapBytes);
     this.#columnCountMax = options.columnCountMax ?? layout.COLUMN_COUNT_MAX;
-    this.#exports = exports;
-    this.#words = new Int32Array(memory.buffer);
-    this.#workers = workers;
+    this.#runner = new Runner(crew);
   }
 
   supports(): boolean {
@@ -72,89 +63,60 @@ class WasmKernels implements KernelSet {
   }
 
   compile(ops: readonly KernelOp[]): KernelProgram {
-    this.#checkUsable();
+    this.#runner.checkUsable();
     checkOps(ops, this.memory.arenas[0]!.lengthBytes, this.#columnCountMax);
-    if (ops.length > layout.OP_COUNT_MAX) {
-      throw new FlashlmError(
-        "KERNEL_NOT_SUPPORTED",
-        `expected at most ${layout.OP_COUNT_MAX} ops in a program but received ${ops.length}; compile two programs`,
-        { opCount: ops.length },
-      );
-    }
+    checkOpCount(ops.length);
     return new WasmProgram(ops.length, this, encodeProgram(ops));
   }
 
   run(program: KernelProgram): void {
-    this.#checkUsable();
+    this.#runner.checkUsable();
     if (!(program instanceof WasmProgram) || program.owner !== this) {
       throw new FlashlmError(
         "KERNEL_SHAPE",
         "expected a program that this kernel set compiled, got another's",
       );
     }
-    if (program.opCount === 0) return;
-    // No thread reads the words of a program that is over.
-    if (program !== this.#loaded) this.#words.set(program.words, layout.PROGRAM_BASE / 4);
-    this.#loaded = program;
-    let code: number;
-    try {
-      code = this.#exports.run();
-    } catch (error) {
-      this.#breakDown("an op reached beyond kernel memory; a token count, position or address word is wrong");
-      throw new FlashlmError("KERNEL_SHAPE", this.#broken, {}, error);
-    }
-    if (code === -1) {
-      this.#breakDown("a kernel thread stopped; an op reached beyond kernel memory there");
-      throw new FlashlmError("KERNEL_SHAPE", this.#broken);
-    }
-    if (code !== 0) throw faultOf(code);
+    if (program.opCount > 0) this.#runner.run(program.words);
   }
 
-  async close(): Promise<void> {
-    if (this.#broken === "") this.#broken = "the kernel set is closed";
-    await this.#workers.close();
+  close(): Promise<void> {
+    return this.#runner.close();
   }
-
-  #breakDown(reason: string): void {
-    this.#broken = reason;
-    Atomics.store(this.#words, layout.FAILED / 4, 1);
-    Atomics.notify(this.#words, layout.SERIAL / 4);
-  }
-
-  #checkUsable(): void {
-    if (this.#broken !== "") {
-      throw new FlashlmError(
-        "KERNEL_LOAD",
-        `this kernel set cannot be used any more: ${this.#broken}; make a new one`,
-      );
-    }
-  }
-}
-
-/** `KernelSetOptions` and the build. */
-export interface WasmKernelsOptions extends KernelSetOptions {
-  /** Unless given, the fastest that the engine runs. */
-  readonly variant?: WasmVariant;
 }
 
 /**
  * Kernels in WebAssembly SIMD. `threadCount - 1` worker threads are started; the calling thread is the other one and
- * blocks in `run`. Resolves when all are ready. Memory is one shared arena, id 0, address space until touched.
- * @throws KERNEL_MEMORY (size beyond 4 GiB - 64 KiB, or the system refused), KERNEL_NOT_SUPPORTED, KERNEL_LOAD.
+ * blocks in `run`. Resolves when all are ready. Memory is one shared arena, id 0, address space until touched; beyond 4 GiB it is made
+ * of several memories, and no single allocation may be longer than one of these.
+ * @throws KERNEL_MEMORY (size beyond 45 GiB, or the system refused), KERNEL_NOT_SUPPORTED, KERNEL_LOAD.
  */
 export async function createWasmKernels(options: WasmKernelsOptions): Promise<KernelSet> {
-  checkOptions(options);
+  const { segmentBytes = MEMORY_BYTES_MAX, placement = "sized" } = options;
+  checkSpanningOptions(options, segmentBytes);
   const { variant, module } = await loadModule(options.variant);
-  const pages = Math.ceil(options.memoryBytes / PAGE_BYTES);
-  let memory: WebAssembly.Memory;
+  const count = segmentCount(options.memoryBytes, segmentBytes);
+  const memories = Array.from({ length: count }, () =>
+    createMemory(count === 1 ? options.memoryBytes : segmentBytes),
+  );
+  const instances = instantiateEach(module, memories);
+  const { startBytes, threadBytes, tokensBytes, heapBytes } = scratchLayout(options);
+  for (const instance of instances)
+    instance.initialise(options.threadCount, startBytes, threadBytes, tokensBytes);
+  const workers = new WorkerPool(module, memories);
+  await workers.start(options.threadCount - 1);
+  const crew = { target: `wasm-${variant}`, memories, instances, workers };
+  if (count === 1) return new WasmKernels(options, crew);
+  const sizes = { segmentBytes, heapBytes, exchangeBytes: exchangeBytes(segmentBytes) };
+  return new SpanningKernels(options, crew, sizes, placement);
+}
+
+function createMemory(memoryBytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(memoryBytes / PAGE_BYTES);
+  const maximum = Math.min(pages, MODULE_PAGES_MAX);
   try {
-    memory = new WebAssembly.Memory({
-      initial: pages,
-      maximum: Math.min(pages, MODULE_PAGES_MAX),
-      shared: true,
-    });
+    return new WebAssembly.Memory({ initial: pages, maximum, shared: true });
   } catch (error) {
-    const { memoryBytes } = options;
     throw new FlashlmError(
       "KERNEL_MEMORY",
       `the system refused ${memoryBytes} bytes of kernel memory; ask for less`,
@@ -162,11 +124,4 @@ export async function createWasmKernels(options: WasmKernelsOptions): Promise<Ke
       error,
     );
   }
-  const instance = await WebAssembly.instantiate(module, kernelImports(memory));
-  const exports = instance.exports as unknown as KernelExports;
-  const { startBytes, threadBytes, tokensBytes } = scratchLayout(options);
-  exports.initialise(options.threadCount, startBytes, threadBytes, tokensBytes);
-  const workers = new WorkerPool(module, memory);
-  await workers.start(options.threadCount - 1);
-  return new WasmKernels(variant, options, memory, exports, workers);
 }

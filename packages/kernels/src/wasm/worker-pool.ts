@@ -14,15 +14,15 @@ const WORKER_LIMITS = {
 /** The last step from "ready" to the waiting loop is short; this only guards against a thread that never gets there. */
 const READY_MS_MAX = 10_000;
 
-/** Worker threads that sit in the kernels' waiting loop. */
+/** Worker threads that sit in the kernels' waiting loop, on the first of the set's memories. */
 export class WorkerPool {
   readonly #module: WebAssembly.Module;
-  readonly #memory: WebAssembly.Memory;
+  readonly #memories: readonly WebAssembly.Memory[];
   readonly #workers: Worker[] = [];
 
-  constructor(module: WebAssembly.Module, memory: WebAssembly.Memory) {
+  constructor(module: WebAssembly.Module, memories: readonly WebAssembly.Memory[]) {
     this.#module = module;
-    this.#memory = memory;
+    this.#memories = memories;
   }
 
   /** Starts workers; resolves when all are in their loop. @throws KERNEL_LOAD. */
@@ -39,7 +39,7 @@ export class WorkerPool {
 
   /** Ends the loops and waits for the threads; idempotent. */
   async close(): Promise<void> {
-    const words = new Int32Array(this.#memory.buffer);
+    const words = new Int32Array(this.#memories[0]!.buffer);
     Atomics.store(words, STOP / 4, 1);
     Atomics.add(words, SERIAL / 4, 1);
     Atomics.notify(words, SERIAL / 4);
@@ -48,7 +48,7 @@ export class WorkerPool {
 
   #startOne(threadIndex: number): Promise<void> {
     const worker = new Worker(new URL("./wasm-worker.js", import.meta.url), {
-      workerData: { module: this.#module, memory: this.#memory, threadIndex },
+      workerData: { module: this.#module, memories: this.#memories, threadIndex },
       resourceLimits: WORKER_LIMITS,
       execArgv: [],
       env: {},
@@ -65,7 +65,7 @@ export class WorkerPool {
   }
 
   async #allReady(count: number): Promise<void> {
-    const words = new Int32Array(this.#memory.buffer);
+    const words = new Int32Array(this.#memories[0]!.buffer);
     const deadline = performance.now() + READY_MS_MAX;
     while (Atomics.load(words, READY / 4) < count) {
       if (performance.now() > deadline) throw new Error("a kernel thread did not become ready");
