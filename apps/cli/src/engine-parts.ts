@@ -22,14 +22,19 @@ export interface EngineSetup {
   readonly draft?: { readonly setup: EngineSetup; readonly tokens: number };
 }
 
-/** The predictor of `--sparsity`, with look-ahead where that is asked for or comes for nothing. */
+/** Whether the bundle has look-ahead heads, and the predictor of `--sparsity` can go with them. */
+export function canLookAhead(bundle: BundleIndex, sparsity: string): boolean {
+  const hasHeads = (bundle.manifest.heads?.lookahead.length ?? 0) > 0;
+  return hasHeads && parseSparsity(sparsity, { lookAhead: true }).lookAhead === true;
+}
+
+/** The predictor of `--sparsity`. With look-ahead where that is asked for, or left open and possible: `settleLookAhead` decides by forecast before. */
 export function choosePredictor(
   bundle: BundleIndex,
   { sparsity, lookAhead }: Pick<EngineFlags, "sparsity" | "lookAhead">,
 ): PredictorPart {
-  const hasHeads = (bundle.manifest.heads?.lookahead.length ?? 0) > 0;
   const part = parseSparsity(sparsity, {
-    lookAhead: lookAhead === "on" || (lookAhead === "auto" && hasHeads),
+    lookAhead: lookAhead === "on" || (lookAhead === "auto" && canLookAhead(bundle, sparsity)),
   });
   if (lookAhead === "on" && !part.lookAhead)
     throw new FlashlmError(

@@ -28,6 +28,8 @@ export interface OpenModel {
 /** An engine that is ready, and what it was planned with. */
 export interface Session {
   readonly generator: TokenGenerator;
+  /** The generator's, with why it is so. */
+  readonly mode: Readonly<Record<string, string>>;
   readonly plan: MemoryPlan;
   /** Of the draft model, where there is one. */
   readonly draftPlan: MemoryPlan | null;
@@ -128,7 +130,18 @@ export async function startSession(
   const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { workerData: setup });
   const generator = await connectGenerator(worker, setup.stop);
   const limitBytes = plan.totalBytes + (draftPlan?.totalBytes ?? 0) + overheadBytes;
-  return { generator, plan, draftPlan, overheadBytes, limitBytes };
+  const mode = explainMode(generator.mode, flags);
+  return { generator, mode, plan, draftPlan, overheadBytes, limitBytes };
+}
+
+function explainMode(
+  mode: Readonly<Record<string, string>>,
+  { lookAheadReason }: EngineFlags,
+): Readonly<Record<string, string>> {
+  const lookAhead = mode["look-ahead"];
+  return lookAhead === undefined || lookAheadReason === undefined
+    ? mode
+    : { ...mode, "look-ahead": `${lookAhead} (${lookAheadReason})` };
 }
 
 /** The plan as lines for people. */
