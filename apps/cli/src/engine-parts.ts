@@ -1,4 +1,4 @@
-import { type BundleIndex, FlashlmError, type PredictorPart } from "@flashlm/contracts";
+import { type BundleIndex, FlashlmError, type ModelDemand, type PredictorPart } from "@flashlm/contracts";
 import { createReadPlanner } from "@flashlm/flash-io";
 import { kernelOverheadBytes, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
@@ -17,6 +17,8 @@ export interface EngineSetup {
   readonly memoryBytes: number;
   readonly contextNeeded: number;
   readonly threadCount: number;
+  /** Of the predictor of `flags`, where it has been measured. */
+  readonly demand: ModelDemand | null;
   readonly stop: SharedArrayBuffer;
   /** The smaller model that guesses tokens, and how many at once. */
   readonly draft?: { readonly setup: EngineSetup; readonly tokens: number };
@@ -76,6 +78,7 @@ export function engineOptions(setup: EngineSetup): EngineOptions {
     threadCount: setup.threadCount,
     verify: flags.verify,
     precision: flags.dots,
+    demand: setup.demand,
     pinnedShare: parseCache(flags.cache).pinnedShare,
     ...(setup.draft ? { draftTokens: setup.draft.tokens } : {}),
     ...(flags.kvCache === "auto" ? {} : { cacheDtype: flags.kvCache }),

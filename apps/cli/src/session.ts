@@ -11,6 +11,7 @@ import {
 } from "@flashlm/runtime";
 import type { OpenDraft } from "./draft.js";
 import { composeParts, type EngineSetup, engineOptions } from "./engine-parts.js";
+import { loadDemand } from "./measured-store.js";
 import { formatBytes, parseMemory } from "./memory-option.js";
 import { resolveBundle } from "./model-path.js";
 import type { EngineFlags } from "./options.js";
@@ -88,6 +89,7 @@ export function setUpEngine(
     memoryBytes,
     contextNeeded,
     threadCount: flags.threads ?? os.availableParallelism(),
+    demand: loadDemand(model.bundle, flags.sparsity),
     stop: new SharedArrayBuffer(4),
   };
   return { setup, overheadBytes };
@@ -101,7 +103,8 @@ function setUpDraft(
 ): EngineSetup {
   const { contextLengthMax } = model.bundle.manifest.model;
   const context = Math.max(1, Math.min(asked, target.contextNeeded, contextLengthMax));
-  return { ...target, flags: { ...flags, context }, bundlePath: model.bundlePath, memoryBytes };
+  const demand = loadDemand(model.bundle, flags.sparsity);
+  return { ...target, flags: { ...flags, context }, bundlePath: model.bundlePath, memoryBytes, demand };
 }
 
 /**

@@ -114,6 +114,12 @@ function slotShare({ slotCountByLayer, pinnedCountByLayer }: MemoryPlan): { slot
   };
 }
 
+function perLayer({ slotCountByLayer }: MemoryPlan): string {
+  const least = Math.min(...slotCountByLayer);
+  const most = Math.max(...slotCountByLayer);
+  return least === most ? String(least) : `${least} to ${most}`;
+}
+
 function describeTable(rows: readonly Row[]): string[] {
   const head = [
     "memory",
@@ -164,11 +170,11 @@ function describeOne({
   const window =
     forecast.windowTokens === null
       ? "every neuron is used by every token: the first ones keep their slots"
-      : `window of ${forecast.windowTokens} tokens fits; ${percent(pinned)} of the slots are pinned`;
+      : `window of ${forecast.windowTokens} tokens fits${made.windowTokens === null ? ", if neurons are equally likely" : ", by measured demand"}; ${percent(pinned)} of the slots are pinned`;
   return [
     "memory plan:",
     ...describePlan({ plan: made, overheadBytes: overheadBytes ?? 0, limitBytes: limitBytes ?? 0 }),
-    `slots: ${slots} neurons, ${Math.round(slots / made.slotCountByLayer.length)} a layer; ${window}`,
+    `slots: ${slots} neurons, ${perLayer(made)} a layer; ${window}`,
     `forecast: ${ms(forecast.tokenMs)} ms/token (${(1000 / forecast.tokenMs).toFixed(1)} tokens/s) = I/O wait ${ms(forecast.ioWaitMs)} + cache ${ms(forecast.cacheMs)} + compute ${ms(forecast.computeMs)}`,
     `flash: ${formatBytes(forecast.readBytes)} per token, ${ms(forecast.ioMs)} ms of the device; hit rate ${percent(forecast.hitShare)}, ${percent(forecast.namedShare)} of neurons named`,
     ...(lookAhead === undefined

@@ -1,8 +1,9 @@
 import type { BundleIndex, LayerDemand, ModelDemand, PredictorPart } from "@flashlm/contracts";
 import { headTensor } from "../head-tiles.js";
 import type { MemoryPlan } from "../memory-plan.js";
+import { windowOfSlots } from "../share-slots.js";
 import { batchMs, type DeviceSpeed } from "./device-costs.js";
-import { uniformDemand, windowThatFits } from "./expected-hits.js";
+import { uniformDemand } from "./expected-hits.js";
 import type { KernelSpeed } from "./kernel-speed.js";
 import { type LayerCost, layerCost } from "./layer-cost.js";
 import { layerDemand } from "./layer-demand.js";
@@ -79,11 +80,7 @@ export function forecastToken(request: ForecastRequest): TokenForecast {
     readBytes: sum((layer) => layer.readBytes) + headBytes,
     namedShare: namedCount / demands.reduce((total, demand) => total + demand.neuronCount, 0),
     hitShare: namedCount > 0 ? sum((layer) => layer.hitCount) / namedCount : 1,
-    windowTokens: predictor.dense
-      ? null
-      : Math.min(
-          ...demands.map((demand, layer) => windowThatFits(demand, plan.slotCountByLayer[layer] ?? 0)),
-        ),
+    windowTokens: predictor.dense ? null : windowOfSlots(demands, plan.slotCountByLayer),
     assumptions: assumptionsOf(request),
   };
 }
