@@ -1,4 +1,4 @@
-import { type BundleIndex, FlashlmError, type PredictorPart } from "@flashlm/contracts";
+import { type BundleIndex, FlashlmError, type ModelDemand, type PredictorPart } from "@flashlm/contracts";
 import { createReadPlanner } from "@flashlm/flash-io";
 import { kernelOverheadBytes, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
@@ -17,19 +17,26 @@ export interface EngineSetup {
   readonly memoryBytes: number;
   readonly contextNeeded: number;
   readonly threadCount: number;
+  /** Of the predictor of `flags`, where it has been measured. */
+  readonly demand: ModelDemand | null;
   readonly stop: SharedArrayBuffer;
   /** The smaller model that guesses tokens, and how many at once. */
   readonly draft?: { readonly setup: EngineSetup; readonly tokens: number };
 }
 
-/** The predictor of `--sparsity`, with look-ahead where that is asked for or comes for nothing. */
+/** Whether the bundle has look-ahead heads, and the predictor of `--sparsity` can go with them. */
+export function canLookAhead(bundle: BundleIndex, sparsity: string): boolean {
+  const hasHeads = (bundle.manifest.heads?.lookahead.length ?? 0) > 0;
+  return hasHeads && parseSparsity(sparsity, { lookAhead: true }).lookAhead === true;
+}
+
+/** The predictor of `--sparsity`. With look-ahead where that is asked for, or left open and possible: `settleLookAhead` decides by forecast before. */
 export function choosePredictor(
   bundle: BundleIndex,
   { sparsity, lookAhead }: Pick<EngineFlags, "sparsity" | "lookAhead">,
 ): PredictorPart {
-  const hasHeads = (bundle.manifest.heads?.lookahead.length ?? 0) > 0;
   const part = parseSparsity(sparsity, {
-    lookAhead: lookAhead === "on" || (lookAhead === "auto" && hasHeads),
+    lookAhead: lookAhead === "on" || (lookAhead === "auto" && canLookAhead(bundle, sparsity)),
   });
   if (lookAhead === "on" && !part.lookAhead)
     throw new FlashlmError(
@@ -71,6 +78,7 @@ export function engineOptions(setup: EngineSetup): EngineOptions {
     threadCount: setup.threadCount,
     verify: flags.verify,
     precision: flags.dots,
+    demand: setup.demand,
     pinnedShare: parseCache(flags.cache).pinnedShare,
     ...(setup.draft ? { draftTokens: setup.draft.tokens } : {}),
     ...(flags.kvCache === "auto" ? {} : { cacheDtype: flags.kvCache }),

@@ -6,14 +6,15 @@ import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
 import {
   forecastToken,
   type KernelSpeed,
+  type LookAheadShares,
   type MemoryPlan,
   planEngine,
   probeKernels,
   type TokenForecast,
 } from "@flashlm/runtime";
 import { loadDeviceProfile, profileOfReader } from "./device-store.js";
-import { choosePredictor, composeParts, engineOptions } from "./engine-parts.js";
-import { loadDemand, loadKernelSpeed, saveKernelSpeed } from "./measured-store.js";
+import { canLookAhead, choosePredictor, composeParts, engineOptions } from "./engine-parts.js";
+import { loadDemand, loadKernelSpeed, loadLookAhead, saveKernelSpeed } from "./measured-store.js";
 import type { EngineFlags } from "./options.js";
 import { readerFactory } from "./readers.js";
 import { type OpenModel, type Session, setUpEngine } from "./session.js";
@@ -29,9 +30,24 @@ export interface Measured {
   readonly device: DeviceProfile;
   readonly kernel: KernelSpeed;
   readonly demand: ModelDemand | null;
+  /** What became of early reads in an earlier run. */
+  readonly lookAheadShares: LookAheadShares | null;
   readonly reader: { readonly inFlightMax: number; readonly alignmentBytes: number };
   /** Where the figures are from, for people. */
   readonly notes: readonly string[];
+}
+
+/** What is saved of a predictor. */
+function measuredOf(model: OpenModel, sparsity: string): Pick<Measured, "demand" | "lookAheadShares"> {
+  return {
+    demand: sparsity === "dense" ? null : loadDemand(model.bundle, sparsity),
+    lookAheadShares: loadLookAhead(model.bundle, sparsity),
+  };
+}
+
+/** The same machine with what is saved of another predictor. */
+export function measuredWith(model: OpenModel, measured: Measured, sparsity: string): Measured {
+  return { ...measured, ...measuredOf(model, sparsity) };
 }
 
 /** What is saved of this machine and model, and how its reader reads; null for what has not been measured. */
@@ -42,7 +58,7 @@ async function loadMeasured(model: OpenModel, flags: EngineFlags, threadCount: n
   const device = profileOfReader(reader);
   await reader.close();
   const kernel = loadKernelSpeed(bundle, flags, threadCount);
-  return { capabilities, device, kernel, demand: loadDemand(bundle, flags.sparsity) };
+  return { capabilities, device, kernel, ofPredictor: measuredOf(model, flags.sparsity) };
 }
 
 /** What is saved of this machine and model, and what is not is measured now: kernels for half a second, a disk without profile for three. */
@@ -51,13 +67,14 @@ export async function measureForForecast(
   flags: EngineFlags,
   threadCount: number,
 ): Promise<Measured> {
-  const { capabilities, demand, ...saved } = await loadMeasured(model, flags, threadCount);
+  const { capabilities, ofPredictor, ...saved } = await loadMeasured(model, flags, threadCount);
+  const { demand } = ofPredictor;
   const device = saved.device ?? (await quickProfile(model, flags));
   const kernel = saved.kernel ?? (await probe(model, flags, threadCount));
   return {
     device,
     kernel,
-    demand,
+    ...ofPredictor,
     reader: { inFlightMax: capabilities.inFlightMax, alignmentBytes: capabilities.alignmentBytes },
     notes: [
       `device: ${capabilities.backend} ${capabilities.directIo ? "direct" : "buffered"}, ${saved.device ? `measured ${device.measuredAt}` : "measured just now for three seconds (flashlm device measures better, once)"}`,
@@ -73,10 +90,10 @@ export async function savedMeasurements(
   flags: EngineFlags,
   threadCount: number,
 ): Promise<Measured | null> {
-  const { capabilities, device, kernel, demand } = await loadMeasured(model, flags, threadCount);
+  const { capabilities, device, kernel, ofPredictor } = await loadMeasured(model, flags, threadCount);
   const { inFlightMax, alignmentBytes } = capabilities;
   if (!device || !kernel) return null;
-  return { device, kernel, demand, reader: { inFlightMax, alignmentBytes }, notes: [] };
+  return { device, kernel, ...ofPredictor, reader: { inFlightMax, alignmentBytes }, notes: [] };
 }
 
 /** A token's forecast under the memory limit and the predictor of `flags`; null where the limit is too small. `contextNeeded` as in `setUpEngine`. */
@@ -87,10 +104,51 @@ export function forecastLimit(
   positionCount: number | null = null,
   contextNeeded = 0,
 ): TokenForecast | null {
+  return orTooSmall(() => outlookOf(model, flags, measured, positionCount, contextNeeded).forecast);
+}
+
+/** What a run is expected to be like. */
+export interface Outlook {
+  /** Those asked for; `lookAhead` is never "auto" where there is a choice. */
+  readonly flags: EngineFlags;
+  readonly plan: MemoryPlan;
+  readonly overheadBytes: number;
+  readonly forecast: TokenForecast;
+  /** With look-ahead the other way; null where there is no choice, or the limit is too small for it. */
+  readonly otherWay: TokenForecast | null;
+}
+
+/**
+ * Plan and forecast under the memory limit and the predictor of `flags`. Where `--look-ahead` is left open the cheaper way is taken.
+ * @throws BUDGET_TOO_SMALL.
+ */
+export function outlookOf(
+  model: OpenModel,
+  flags: EngineFlags,
+  measured: Measured,
+  positionCount: number | null = null,
+  contextNeeded = 0,
+): Outlook {
+  const look = (own: EngineFlags): Outlook => {
+    const { setup, overheadBytes } = setUpEngine(model, own, contextNeeded);
+    const plan = planEngine(composeParts(model.bundle, own), engineOptions(setup));
+    const positions = positionCount ?? Math.floor(plan.contextLength / 2);
+    const forecast = forecastPlan(model, own, plan, measured, positions);
+    return { flags: own, plan, overheadBytes, forecast, otherWay: null };
+  };
+  if (!canLookAhead(model.bundle, flags.sparsity)) return look(flags);
+  const asked = flags.lookAhead === "auto" ? "off" : flags.lookAhead;
+  const first = look({ ...flags, lookAhead: asked });
+  const second = orTooSmall(() => look({ ...flags, lookAhead: asked === "off" ? "on" : "off" }));
+  const isSecond =
+    flags.lookAhead === "auto" && second !== null && second.forecast.tokenMs < first.forecast.tokenMs;
+  const [taken, left] = isSecond ? [second, first] : [first, second];
+  return { ...taken, otherWay: left?.forecast ?? null };
+}
+
+function orTooSmall<Value>(make: () => Value): Value | null {
   try {
-    const { setup } = setUpEngine(model, flags, contextNeeded);
-    const plan = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
-    return forecastPlan(model, flags, plan, measured, positionCount ?? Math.floor(plan.contextLength / 2));
+    return make();
   } catch (error) {
     if (FlashlmError.isInstance(error) && error.code === "BUDGET_TOO_SMALL") return null;
     throw error;
@@ -123,17 +181,16 @@ async function probe(model: OpenModel, flags: EngineFlags, threadCount: number):
   return kernel;
 }
 
-/** A token's forecast under a memory plan. */
-export function forecastPlan(
+/** A token's forecast under a memory plan, with the predictor and look-ahead of `flags`. */
+function forecastPlan(
   model: OpenModel,
   flags: EngineFlags,
   plan: MemoryPlan,
   measured: Measured,
   positionCount: number,
-  lookAhead = false,
 ): TokenForecast {
   const predictor = choosePredictor(model.bundle, flags);
-  return forecastToken({ bundle: model.bundle, plan, predictor, ...measured, positionCount, lookAhead });
+  return forecastToken({ bundle: model.bundle, plan, predictor, ...measured, positionCount });
 }
 
 /**
@@ -146,8 +203,8 @@ export function forecastSession(
   flags: EngineFlags,
   positionCount: number,
 ): TokenForecast | null {
-  const [backend = ""] = (session.generator.mode.reader ?? "").split(" ");
-  const [, target = "", threads = ""] = /^(\S+) x(\d+)/.exec(session.generator.mode.kernels ?? "") ?? [];
+  const [backend = ""] = (session.mode.reader ?? "").split(" ");
+  const [, target = "", threads = ""] = /^(\S+) x(\d+)/.exec(session.mode.kernels ?? "") ?? [];
   const kernel = loadKernelSpeed(model.bundle, flags, Number(threads));
   const device = savedProfile(model.bundle.filePaths.at(-1) ?? model.bundlePath, backend);
   if (!device || kernel?.target !== target) return null;
@@ -155,14 +212,8 @@ export function forecastSession(
     inFlightMax: IN_FLIGHT[backend] ?? IN_FLIGHT_DEFAULT,
     alignmentBytes: device.alignmentBytes,
   };
-  const demand = loadDemand(model.bundle, flags.sparsity);
-  return forecastPlan(
-    model,
-    flags,
-    session.plan,
-    { device, kernel, demand, reader, notes: [] },
-    positionCount,
-  );
+  const measured = { device, kernel, ...measuredOf(model, flags.sparsity), reader, notes: [] };
+  return forecastPlan(model, flags, session.plan, measured, positionCount);
 }
 
 function savedProfile(path: string, backend: string): DeviceProfile | null {

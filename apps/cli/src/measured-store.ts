@@ -6,10 +6,11 @@ import {
   type BundleIndex,
   DEMAND_COVERAGE_STEPS,
   DEMAND_WINDOW_MAX,
+  type GeneratorReport,
   type LayerDemand,
   type ModelDemand,
 } from "@flashlm/contracts";
-import type { KernelSpeed } from "@flashlm/runtime";
+import type { KernelSpeed, LookAheadShares } from "@flashlm/runtime";
 import { flashlmHome } from "./home.js";
 import type { EngineFlags } from "./options.js";
 
@@ -111,4 +112,33 @@ export function loadDemand(bundle: BundleIndex, sparsity: string): ModelDemand |
       shares(layer.coverageByShare, DEMAND_COVERAGE_STEPS + 1),
   );
   return valid ? value : null;
+}
+
+/** What became of a predictor's guesses in one run. */
+interface LookAheadRecord extends LookAheadShares {
+  readonly recordCount: number;
+}
+
+/** Fewer records than this were read early: too few to say anything of the next run. */
+const EARLY_RECORDS_MIN = 256;
+
+/** Keeps what became of the early reads of a run, where there were enough of them and some were of use. */
+export function saveLookAhead(bundle: BundleIndex, sparsity: string, report: GeneratorReport): void {
+  const { recordCount, usedCount } = report.lookAhead ?? { recordCount: 0, usedCount: 0 };
+  if (recordCount < EARLY_RECORDS_MIN || usedCount === 0) return;
+  // What was wanted and read late. The first layer's records are, always: they count against the share of the others, which is as well.
+  const lateCount = report.recordCount - report.hitCount;
+  const shares: LookAheadRecord = {
+    recordCount,
+    usedShare: usedCount / recordCount,
+    guessedShare: usedCount / (usedCount + lateCount),
+  };
+  save("look-ahead", demandKey(bundle, sparsity), shares);
+}
+
+/** What became of early reads in the last run that had some, or null. */
+export function loadLookAhead(bundle: BundleIndex, sparsity: string): LookAheadShares | null {
+  const value = load("look-ahead", demandKey(bundle, sparsity)) as LookAheadRecord | null;
+  const isShare = (share: unknown): boolean => typeof share === "number" && share > 0 && share <= 1;
+  return value && isShare(value.usedShare) && isShare(value.guessedShare) ? value : null;
 }

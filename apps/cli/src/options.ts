@@ -11,6 +11,8 @@ export interface EngineFlags {
   readonly dtype?: WeightDtype;
   readonly sparsity: string;
   readonly lookAhead: "auto" | "on" | "off";
+  /** Why `auto` became what it is, for the mode line; no flag of its own. */
+  readonly lookAheadReason?: string;
   readonly kernels: "auto" | "native" | "wasm" | "reference";
   readonly reader: ReaderChoice;
   readonly kvCache: "auto" | CacheDtype;
@@ -78,7 +80,7 @@ export function withEngineFlags(command: Command): Command {
     .addOption(
       new Option(
         "--look-ahead <when>",
-        "read what the next layer may want before it is known (auto: with lowrank, where the bundle has look-ahead heads)",
+        "read what the next layer may want before it is known (auto: with lowrank, where the bundle has look-ahead heads and the forecast, if there is one, is better with them)",
       )
         .choices(["auto", "on", "off"])
         .default("auto"),

@@ -11,6 +11,7 @@ import {
 } from "@flashlm/runtime";
 import type { OpenDraft } from "./draft.js";
 import { composeParts, type EngineSetup, engineOptions } from "./engine-parts.js";
+import { loadDemand } from "./measured-store.js";
 import { formatBytes, parseMemory } from "./memory-option.js";
 import { resolveBundle } from "./model-path.js";
 import type { EngineFlags } from "./options.js";
@@ -28,6 +29,8 @@ export interface OpenModel {
 /** An engine that is ready, and what it was planned with. */
 export interface Session {
   readonly generator: TokenGenerator;
+  /** The generator's, with why it is so. */
+  readonly mode: Readonly<Record<string, string>>;
   readonly plan: MemoryPlan;
   /** Of the draft model, where there is one. */
   readonly draftPlan: MemoryPlan | null;
@@ -86,6 +89,7 @@ export function setUpEngine(
     memoryBytes,
     contextNeeded,
     threadCount: flags.threads ?? os.availableParallelism(),
+    demand: loadDemand(model.bundle, flags.sparsity),
     stop: new SharedArrayBuffer(4),
   };
   return { setup, overheadBytes };
@@ -99,7 +103,8 @@ function setUpDraft(
 ): EngineSetup {
   const { contextLengthMax } = model.bundle.manifest.model;
   const context = Math.max(1, Math.min(asked, target.contextNeeded, contextLengthMax));
-  return { ...target, flags: { ...flags, context }, bundlePath: model.bundlePath, memoryBytes };
+  const demand = loadDemand(model.bundle, flags.sparsity);
+  return { ...target, flags: { ...flags, context }, bundlePath: model.bundlePath, memoryBytes, demand };
 }
 
 /**
@@ -128,7 +133,18 @@ export async function startSession(
   const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { workerData: setup });
   const generator = await connectGenerator(worker, setup.stop);
   const limitBytes = plan.totalBytes + (draftPlan?.totalBytes ?? 0) + overheadBytes;
-  return { generator, plan, draftPlan, overheadBytes, limitBytes };
+  const mode = explainMode(generator.mode, flags);
+  return { generator, mode, plan, draftPlan, overheadBytes, limitBytes };
+}
+
+function explainMode(
+  mode: Readonly<Record<string, string>>,
+  { lookAheadReason }: EngineFlags,
+): Readonly<Record<string, string>> {
+  const lookAhead = mode["look-ahead"];
+  return lookAhead === undefined || lookAheadReason === undefined
+    ? mode
+    : { ...mode, "look-ahead": `${lookAhead} (${lookAheadReason})` };
 }
 
 /** The plan as lines for people. */

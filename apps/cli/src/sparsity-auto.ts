@@ -2,8 +2,7 @@ import { FlashlmError } from "@flashlm/contracts";
 import { losslessChoices, type PredictorChoice, sharesKnown } from "@flashlm/predictor";
 import { planEngine } from "@flashlm/runtime";
 import { composeParts, engineOptions } from "./engine-parts.js";
-import { forecastLimit, savedMeasurements } from "./forecasting.js";
-import { loadDemand } from "./measured-store.js";
+import { forecastLimit, measuredWith, savedMeasurements } from "./forecasting.js";
 import type { EngineFlags } from "./options.js";
 import { type OpenModel, setUpEngine } from "./session.js";
 
@@ -39,9 +38,9 @@ async function fastest<Flags extends EngineFlags>(
   const saved = await savedMeasurements(model, flags, threadCount);
   if (!saved) return null;
   const outlooks = choices.map(({ part, sparsity, flags: own }) => {
-    const demand = part.dense ? null : loadDemand(model.bundle, sparsity);
-    const known = demand !== null || sharesKnown(model.bundle.manifest, part);
-    const forecast = forecastLimit(model, own, { ...saved, demand }, null, contextNeeded);
+    const measured = measuredWith(model, saved, sparsity);
+    const known = measured.demand !== null || sharesKnown(model.bundle.manifest, part);
+    const forecast = forecastLimit(model, own, measured, null, contextNeeded);
     return { flags: own, tokenMs: known && forecast ? forecast.tokenMs : null };
   });
   if (outlooks.some(({ tokenMs }) => tokenMs === null)) return null;

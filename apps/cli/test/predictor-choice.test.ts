@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { DEMAND_WINDOW_MAX } from "@flashlm/contracts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describePredictors, type PredictorOutlook, recommend } from "../src/commands/plan-predictors.js";
 import { fixture, flashlm, temporaryFolder } from "./support/cli.js";
@@ -84,6 +85,15 @@ describe.skipIf(relu === null || silu === null)("predictors of a bundle", () => 
       recommended: { lossless: string }[];
     };
     expect(predictors.find(({ sparsity }) => sparsity === "oracle")!.known).toBe(true);
+    // The window that the slots afford is named, by plan and run alike; all neurons fit here.
+    const own = (await json(["plan", bundle, ...limit, "--sparsity", "oracle"])) as never as {
+      rows: { plan: { windowTokens: number } }[];
+    };
+    const oracle = (await json(["run", bundle, ...prompt, ...limit, "--sparsity", "oracle"])) as never as {
+      mode: Record<string, string>;
+    };
+    expect(own.rows[0]!.plan.windowTokens).toBe(DEMAND_WINDOW_MAX);
+    expect(oracle.mode.window).toBe(`${DEMAND_WINDOW_MAX} tokens fit`);
     const run = (await json(["run", bundle, ...prompt, ...limit, "--sparsity", "auto"])) as never as {
       mode: { sparsity: string };
     };

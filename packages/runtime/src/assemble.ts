@@ -104,7 +104,7 @@ function createRecords(
         pinnedCount: plan.pinnedCountByLayer[layerIndex]!,
       };
     }),
-    windowTokens: options.windowTokens ?? WINDOW_TOKENS,
+    windowTokens: options.windowTokens ?? Math.max(1, plan.windowTokens ?? WINDOW_TOKENS),
     moveRecord: (layerIndex, from, to) => moveRecord(layerIndex, from, to),
   });
   const { strideBytes } = bundle.manifest.record;
@@ -298,6 +298,7 @@ function describeMode(
     "attention resident": `${share(plan.layerBlockResident)} layers`,
     ...predictorFlags,
     ...(plan.headResident ? {} : { head: "streamed" }),
+    ...(plan.windowTokens === null ? {} : { window: `${plan.windowTokens} tokens fit` }),
     pinned: `${((100 * pinned) / Math.max(1, slots)).toFixed(0)}% of slots`,
     "neurons resident": `${((100 * slots) / neurons).toFixed(0)}%`,
     context: String(plan.contextLength),

@@ -10,6 +10,7 @@ import {
   type KernelSet,
   type KernelSetOptions,
   type MetricsSink,
+  type ModelDemand,
   type PredictorPart,
   type ReadPlanner,
   type SamplingOptions,
@@ -79,8 +80,10 @@ export interface EngineOptions {
   readonly threadCount: number;
   /** Most prompt tokens that go through the layers together. Does not change answers. */
   readonly promptChunkTokens?: number;
-  /** Tokens whose neurons stay cached (paper section 3.1; the paper uses 4 to 5). */
+  /** Tokens whose neurons stay cached (paper section 3.1; the paper uses 4 to 5); absent takes what the slots hold, where `demand` says so. */
   readonly windowTokens?: number;
+  /** What this predictor was measured to ask of the layers, which says how slots are divided among them and how long a window they hold. Does not change answers. */
+  readonly demand?: ModelDemand | null;
   /** Share of each layer's slots that its first (hottest) neurons keep for good; null or absent chooses. Does not change answers. */
   readonly pinnedShare?: number | null;
   /** What keys and values are kept in; the default is f32 for bundles of f32, otherwise f16. */
@@ -101,7 +104,7 @@ export interface EngineOptions {
 
 /** Prompt tokens in one pass by default: enough to amortise reading and unpacking the weights. */
 export const PROMPT_CHUNK_TOKENS = 64;
-/** The paper's window. */
+/** The paper's window, for where no demand says how many tokens' neurons the slots hold. */
 export const WINDOW_TOKENS = 5;
 
 /** Threads of an engine's kernels and the longest row of weights in a bundle. */
@@ -129,6 +132,7 @@ export function planEngine(
       promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
       kernelOverheadBytes,
       pinnedShare: options.pinnedShare ?? null,
+      demand: options.demand ?? null,
       draftTokens: options.draftTokens ?? 0,
       cacheDtype: options.cacheDtype ?? null,
     });

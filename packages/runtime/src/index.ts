@@ -8,9 +8,11 @@ export {
   windowNeurons,
   windowThatFits,
 } from "./cost-model/expected-hits.js";
-export { type ForecastRequest, forecastToken, missReads, type TokenForecast } from "./cost-model/forecast.js";
+export { type ForecastRequest, forecastToken, type TokenForecast } from "./cost-model/forecast.js";
 export type { KernelSpeed } from "./cost-model/kernel-speed.js";
+export { LOOK_AHEAD_USUAL, type LookAheadShares } from "./cost-model/look-ahead-costs.js";
 export { type ProbeParts, probeKernels } from "./cost-model/probe-kernels.js";
+export { missReads } from "./cost-model/read-costs.js";
 export {
   createEngine,
   type EngineOptions,

@@ -1,5 +1,6 @@
-import { type BundleManifest, type CacheDtype, FlashlmError, type ModelConfig } from "@flashlm/contracts";
+import { type CacheDtype, FlashlmError, type ModelConfig } from "@flashlm/contracts";
 import { BLOCK_ALIGNMENT_BYTES, type BlockExtent, layerBlock, predictorBlock } from "./blocks.js";
+import { layerDemand } from "./cost-model/layer-demand.js";
 import { headTensor, leastTileBytes, tileRowCount } from "./head-tiles.js";
 import { createMemoryBudget } from "./memory-budget.js";
 import { pinnedCounts } from "./pinned-counts.js";
@@ -13,6 +14,7 @@ import {
   padded,
   sum,
 } from "./plan-sizes.js";
+import { shareSlots, windowOfSlots } from "./share-slots.js";
 
 /**
  * Streamed blocks of attention or predictor weights that have a buffer: one in use, the others in flight. At least two: a layer's attention
@@ -47,6 +49,8 @@ export interface MemoryPlan extends PlanChoices {
   readonly blockBufferCount: number;
   readonly flightBytes: number;
   readonly slotCountByLayer: readonly number[];
+  /** Longest window whose neurons fit the slots of every layer, by measured demand; 0 where not even one token's do, null where none was measured or every token names all. */
+  readonly windowTokens: number | null;
   /** Slots of each layer that belong for good to its first neurons. */
   readonly pinnedCountByLayer: readonly number[];
   readonly rows: readonly PlanRow[];
@@ -153,7 +157,7 @@ function tooSmall(budgetBytes: number, missingBytes: number, contextLength: numb
 
 /**
  * Divides a budget: what cannot be streamed first, then attention and predictor weights in layer order, then slots
- * for neuron records, the same number in every layer. Where comfort (a longer default context, larger read buffers, more
+ * for neuron records, by what each layer's tokens name where that is known (`shareSlots`). Where comfort (a longer default context, larger read buffers, more
  * rows of logits, long chunks of the prompt) would leave too little, it is done without; where that is not enough, the
  * embeddings and the head are streamed too.
  *
@@ -177,11 +181,21 @@ function chooseCapacity(request: PlanRequest, contextLength: number, comfort: Co
   return Math.max(1 + draftTokens, Math.min(chunkTokens, contextLength));
 }
 
-/** The same number of slots for every layer, as far as it has neurons. */
-function shareSlots({ layers, record }: BundleManifest, freeBytes: number): number[] {
+/** Slots by layer; Infinity has room for all. */
+function divideSlots(
+  request: PlanRequest,
+  freeBytes: number,
+): Pick<MemoryPlan, "slotCountByLayer" | "windowTokens"> {
+  const { bundle, demand = null, predictor } = request;
+  const { layers, record } = bundle.manifest;
   const slotBytes = Math.max(0, freeBytes - layers.length * BLOCK_ALIGNMENT_BYTES);
-  const slotsPerLayer = Math.floor(slotBytes / layers.length / record.strideBytes);
-  return layers.map((layer) => Math.min(layer.neuronCount, slotsPerLayer));
+  const known = predictor.dense
+    ? []
+    : layers.flatMap((_, layerIndex) => layerDemand(bundle, predictor, demand, layerIndex) ?? []);
+  const demands = known.length === layers.length ? known : null;
+  const slotCountByLayer = shareSlots(layers, demands, Math.floor(slotBytes / record.strideBytes));
+  const windowTokens = demands && demand ? windowOfSlots(demands, slotCountByLayer) : null;
+  return { slotCountByLayer, windowTokens };
 }
 
 /** Attention and predictor weights by layer, and what it takes to stream them. */
@@ -235,7 +249,8 @@ function divide(request: PlanRequest, comfort: Comfort): MemoryPlan {
   const pinnedPredictors = pinBlocks(blocks.predictors, freeBytes - pinnedLayers.takenBytes);
   freeBytes -= pinnedLayers.takenBytes + pinnedPredictors.takenBytes;
 
-  const slotCountByLayer = shareSlots(manifest, freeBytes >= allSlotBytes ? Infinity : freeBytes);
+  const slots = divideSlots(request, freeBytes >= allSlotBytes ? Infinity : freeBytes);
+  const { slotCountByLayer } = slots;
   const rows = [
     ...fixed,
     { owner: "attention and norms", plannedBytes: pinnedLayers.takenBytes },
@@ -258,7 +273,7 @@ function divide(request: PlanRequest, comfort: Comfort): MemoryPlan {
     blockBufferBytes: blocks.bufferBytes,
     blockBufferCount,
     flightBytes,
-    slotCountByLayer,
+    ...slots,
     pinnedCountByLayer: pinnedCounts(
       manifest,
       request.predictor,

@@ -1,4 +1,11 @@
-import { alignUp, type BundleIndex, type CacheDtype, type PredictorPart, rowBytes } from "@flashlm/contracts";
+import {
+  alignUp,
+  type BundleIndex,
+  type CacheDtype,
+  type ModelDemand,
+  type PredictorPart,
+  rowBytes,
+} from "@flashlm/contracts";
 import { BLOCK_ALIGNMENT_BYTES, pinnedTensors } from "./blocks.js";
 import { rowStagingBytes } from "./row-table.js";
 import { hasOutputNorms } from "./run-state.js";
@@ -22,6 +29,8 @@ export interface PlanRequest {
   readonly kernelOverheadBytes: number;
   /** Share of the slots whose neurons stay for good; null chooses (see `pinnedCounts`). */
   readonly pinnedShare?: number | null;
+  /** What the predictor was measured to ask of the layers; null or absent where it was not. */
+  readonly demand?: ModelDemand | null;
   /** Drafted tokens that are verified in one pass; 0 or absent without a draft model. */
   readonly draftTokens?: number;
   /** Asked for; null is f32 for bundles of f32, otherwise f16. */

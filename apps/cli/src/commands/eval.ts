@@ -1,9 +1,9 @@
 import { FlashlmError, isExactlySparse, type ModelDemand } from "@flashlm/contracts";
 import { parseSparsity } from "@flashlm/predictor";
-import { createEngine, type EngineParts, freshShare, planEngine, type TokenForecast } from "@flashlm/runtime";
+import { createEngine, type EngineParts, freshShare, type TokenForecast } from "@flashlm/runtime";
 import type { Command } from "commander";
 import { composeParts, engineOptions } from "../engine-parts.js";
-import { forecastPlan, type Measured, measureForForecast } from "../forecasting.js";
+import { forecastLimit, type Measured, measureForForecast } from "../forecasting.js";
 import { saveDemand } from "../measured-store.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress, type Progress } from "../progress.js";
@@ -164,18 +164,8 @@ export function overlaps(demand: ModelDemand): Record<string, number> {
 
 function speedOf(model: OpenModel, flags: EvalFlags, memory: string, measured: Measured): BudgetSpeed {
   const forecast = (sparsity: string): TokenForecast | null => {
-    const own = { ...flags, memory, sparsity };
-    try {
-      const plan = planEngine(
-        composeParts(model.bundle, own),
-        engineOptions(setUpEngine(model, own, 0).setup),
-      );
-      const demand = sparsity === "dense" ? null : measured.demand;
-      return forecastPlan(model, own, plan, { ...measured, demand }, Math.floor(plan.contextLength / 2));
-    } catch (error) {
-      if (FlashlmError.isInstance(error) && error.code === "BUDGET_TOO_SMALL") return null;
-      throw error;
-    }
+    const demand = sparsity === "dense" ? null : measured.demand;
+    return forecastLimit(model, { ...flags, memory, sparsity }, { ...measured, demand });
   };
   return { memory, dense: forecast("dense"), sparse: forecast(flags.sparsity) };
 }

@@ -58,10 +58,10 @@ async function logits(
   }
   if (flags.json)
     process.stdout.write(
-      `${JSON.stringify({ out: flags.out, shape: [tokens.length, vocabularySize], mode: session.generator.mode })}\n`,
+      `${JSON.stringify({ out: flags.out, shape: [tokens.length, vocabularySize], mode: session.mode })}\n`,
     );
   else
     process.stderr.write(
-      `${modeLine(session.generator.mode)}\nwrote ${tokens.length} x ${vocabularySize} logits to ${flags.out}\n`,
+      `${modeLine(session.mode)}\nwrote ${tokens.length} x ${vocabularySize} logits to ${flags.out}\n`,
     );
 }

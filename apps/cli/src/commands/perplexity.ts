@@ -73,10 +73,9 @@ async function perplexity(name: string, asked: PerplexityFlags): Promise<void> {
   const meanNll = totalNll / scoredTokens;
   const report = makeReport(session, before);
   const result = { scoredTokens, meanNll, perplexity: Math.exp(meanNll), keptShare: report.keptShare };
-  if (flags.json)
-    process.stdout.write(`${JSON.stringify({ ...result, mode: session.generator.mode, report })}\n`);
+  if (flags.json) process.stdout.write(`${JSON.stringify({ ...result, mode: session.mode, report })}\n`);
   else {
-    process.stderr.write(`${modeLine(session.generator.mode)}\n`);
+    process.stderr.write(`${modeLine(session.mode)}\n`);
     process.stdout.write(
       `perplexity ${result.perplexity.toFixed(4)} (mean NLL ${meanNll.toFixed(6)} over ${scoredTokens} tokens, kept ${(100 * result.keptShare).toFixed(1)}% of neurons, ${report.promptTokensPerSecond.toFixed(0)} tokens/s)\n`,
     );

@@ -1,7 +1,6 @@
 import { type PredictorChoice, parseSparsity, predictorChoices, sharesKnown } from "@flashlm/predictor";
 import type { TokenForecast } from "@flashlm/runtime";
-import { forecastLimit, type Measured } from "../forecasting.js";
-import { loadDemand } from "../measured-store.js";
+import { forecastLimit, type Measured, measuredWith } from "../forecasting.js";
 import { formatBytes } from "../memory-option.js";
 import type { EngineFlags } from "../options.js";
 import type { OpenModel } from "../session.js";
@@ -41,15 +40,17 @@ export function comparePredictors(
   if (!choices.some(({ sparsity }) => sparsity === flags.sparsity))
     choices.push({ sparsity: flags.sparsity, part: parseSparsity(flags.sparsity) });
   return choices.map((choice) => {
-    const own = { ...flags, sparsity: choice.sparsity };
-    const demand = choice.part.dense ? null : loadDemand(model.bundle, choice.sparsity);
+    // Others than the one asked for are compared at their best, also those that cannot guess.
+    const lookAhead = choice.sparsity === flags.sparsity ? flags.lookAhead : "auto";
+    const own: EngineFlags = { ...flags, sparsity: choice.sparsity, lookAhead };
+    const measuredToo = measuredWith(model, measured, choice.sparsity);
     return {
       sparsity: choice.sparsity,
       lossless: choice.part.lossless,
-      known: demand !== null || sharesKnown(manifest, choice.part),
+      known: measuredToo.demand !== null || sharesKnown(manifest, choice.part),
       tensorBytes: tensorBytes(model, choice),
       forecasts: memories.map((memory) =>
-        forecastLimit(model, { ...own, memory }, { ...measured, demand }, positionCount),
+        forecastLimit(model, { ...own, memory }, measuredToo, positionCount),
       ),
     };
   });

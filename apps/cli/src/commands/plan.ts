@@ -1,8 +1,8 @@
 import { FlashlmError } from "@flashlm/contracts";
-import { type MemoryPlan, planEngine, type TokenForecast } from "@flashlm/runtime";
+import type { MemoryPlan, TokenForecast } from "@flashlm/runtime";
 import type { Command } from "commander";
-import { composeParts, engineOptions } from "../engine-parts.js";
-import { forecastPlan, type Measured, measureForForecast } from "../forecasting.js";
+import { canLookAhead } from "../engine-parts.js";
+import { type Measured, measureForForecast, outlookOf } from "../forecasting.js";
 import { formatBytes } from "../memory-option.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { describePlan, type OpenModel, openModel, setUpEngine } from "../session.js";
@@ -40,9 +40,11 @@ interface Row {
   readonly plan?: MemoryPlan;
   readonly limitBytes?: number;
   readonly overheadBytes?: number;
+  /** Of what a run would use. */
   readonly forecast?: TokenForecast;
-  /** The same with reads that begin a layer early. */
-  readonly lookAheadMs?: number;
+  /** Whether reads of a layer begin a layer early, and a token's time if they did not, or did; absent where there is no choice. */
+  readonly lookAhead?: "on" | "off";
+  readonly otherWayMs?: number;
   readonly tooSmall?: string;
 }
 
@@ -77,19 +79,22 @@ async function plan(name: string | undefined, asked: PlanFlags): Promise<void> {
 
 function planRow(model: OpenModel, flags: PlanFlags, measured: Measured): Row {
   const memory = flags.memory ?? "";
-  const { setup, overheadBytes } = setUpEngine(model, flags, 0);
   try {
-    const made = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
-    const positions = flags.positions ?? Math.floor(made.contextLength / 2);
-    const forecast = forecastPlan(model, flags, made, measured, positions);
-    const lookAheadMs = forecastPlan(model, flags, made, measured, positions, true).tokenMs;
+    const {
+      plan: made,
+      overheadBytes,
+      forecast,
+      otherWay,
+      flags: { lookAhead },
+    } = outlookOf(model, flags, measured, flags.positions ?? null);
     return {
       memory,
       plan: made,
       limitBytes: made.totalBytes + overheadBytes,
       overheadBytes,
       forecast,
-      lookAheadMs,
+      ...(lookAhead === "auto" || !canLookAhead(model.bundle, flags.sparsity) ? {} : { lookAhead }),
+      ...(otherWay ? { otherWayMs: otherWay.tokenMs } : {}),
     };
   } catch (error) {
     if (FlashlmError.isInstance(error) && error.code === "BUDGET_TOO_SMALL")
@@ -109,6 +114,12 @@ function slotShare({ slotCountByLayer, pinnedCountByLayer }: MemoryPlan): { slot
   };
 }
 
+function perLayer({ slotCountByLayer }: MemoryPlan): string {
+  const least = Math.min(...slotCountByLayer);
+  const most = Math.max(...slotCountByLayer);
+  return least === most ? String(least) : `${least} to ${most}`;
+}
+
 function describeTable(rows: readonly Row[]): string[] {
   const head = [
     "memory",
@@ -123,9 +134,9 @@ function describeTable(rows: readonly Row[]): string[] {
     "cache",
     "compute",
     "tokens/s",
-    "ahead ms",
+    "look-ahead",
   ];
-  const cells = rows.map(({ memory, plan: made, limitBytes, forecast, lookAheadMs, tooSmall }) => {
+  const cells = rows.map(({ memory, plan: made, limitBytes, forecast, lookAhead, tooSmall }) => {
     if (tooSmall !== undefined || !made || !forecast) return [memory, "too small"];
     return [
       memory,
@@ -140,27 +151,36 @@ function describeTable(rows: readonly Row[]): string[] {
       ms(forecast.cacheMs),
       ms(forecast.computeMs),
       (1000 / forecast.tokenMs).toFixed(1),
-      forecast.windowTokens === null ? "-" : ms(lookAheadMs ?? 0),
+      lookAhead ?? "-",
     ];
   });
   return formatTable(head, cells);
 }
 
-function describeOne({ plan: made, forecast, limitBytes, overheadBytes, lookAheadMs }: Row): string[] {
+function describeOne({
+  plan: made,
+  forecast,
+  limitBytes,
+  overheadBytes,
+  lookAhead,
+  otherWayMs,
+}: Row): string[] {
   if (!made || !forecast) return [];
   const { slots, pinned } = slotShare(made);
   const window =
     forecast.windowTokens === null
       ? "every neuron is used by every token: the first ones keep their slots"
-      : `window of ${forecast.windowTokens} tokens fits; ${percent(pinned)} of the slots are pinned`;
+      : `window of ${forecast.windowTokens} tokens fits${made.windowTokens === null ? ", if neurons are equally likely" : ", by measured demand"}; ${percent(pinned)} of the slots are pinned`;
   return [
     "memory plan:",
     ...describePlan({ plan: made, overheadBytes: overheadBytes ?? 0, limitBytes: limitBytes ?? 0 }),
-    `slots: ${slots} neurons, ${Math.round(slots / made.slotCountByLayer.length)} a layer; ${window}`,
+    `slots: ${slots} neurons, ${perLayer(made)} a layer; ${window}`,
     `forecast: ${ms(forecast.tokenMs)} ms/token (${(1000 / forecast.tokenMs).toFixed(1)} tokens/s) = I/O wait ${ms(forecast.ioWaitMs)} + cache ${ms(forecast.cacheMs)} + compute ${ms(forecast.computeMs)}`,
     `flash: ${formatBytes(forecast.readBytes)} per token, ${ms(forecast.ioMs)} ms of the device; hit rate ${percent(forecast.hitShare)}, ${percent(forecast.namedShare)} of neurons named`,
-    ...(forecast.windowTokens === null
+    ...(lookAhead === undefined
       ? []
-      : [`look-ahead of one layer would give ${ms(lookAheadMs ?? 0)} ms/token`]),
+      : [
+          `look-ahead: ${lookAhead}; ${otherWayMs === undefined ? "no memory for its heads" : `${ms(otherWayMs)} ms/token ${lookAhead === "on" ? "without" : "with it"}`}`,
+        ]),
   ];
 }

@@ -6,6 +6,8 @@ import type { Command } from "commander";
 import { looksLikeModel } from "../arguments.js";
 import { type DraftFlags, openDraft, withDraftFlags } from "../draft.js";
 import { forecastSession } from "../forecasting.js";
+import { settleLookAhead } from "../look-ahead-auto.js";
+import { saveLookAhead } from "../measured-store.js";
 import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
 import { describeReport, makeReport, modeLine, systemReadBytes } from "../report.js";
 import {
@@ -74,7 +76,10 @@ async function run(first: string | undefined, second: string | undefined, asked:
       : [first, second];
   const model = await openModel(modelName, asked);
   const promptTokens = await promptOf(model, promptArgument, asked);
-  const flags = await resolveSparsity(model, asked, promptTokens.length + asked.maxTokens);
+  const contextNeeded = promptTokens.length + asked.maxTokens;
+  const sparse = await resolveSparsity(model, asked, contextNeeded);
+  // Drafted tokens are verified several at once, for which nothing is guessed; the cost model knows no draft.
+  const flags = sparse.draft ? sparse : await settleLookAhead(model, sparse, contextNeeded);
   const { eos } = model.bundle.manifest.model.tokens;
   const stopTokens = flags.ignoreEos ? [] : eos;
   const before = systemReadBytes();
@@ -85,7 +90,7 @@ async function run(first: string | undefined, second: string | undefined, asked:
     );
   const draft = await openDraft(model, flags);
   const session = await startSession(model, flags, promptTokens.length + flags.maxTokens, draft);
-  const mode = { ...session.generator.mode, ...(flags.follow ? { tokens: "given, not chosen" } : {}) };
+  const mode = { ...session.mode, ...(flags.follow ? { tokens: "given, not chosen" } : {}) };
   const interrupt = new AbortController();
   const onInterrupt = (): void => {
     if (interrupt.signal.aborted) process.exit(130);
@@ -109,6 +114,7 @@ async function run(first: string | undefined, second: string | undefined, asked:
     // The cost model knows no draft.
     const forecast = draft ? null : forecastSession(session, model, flags, positions);
     const report = makeReport(session, before, forecast);
+    saveLookAhead(model.bundle, flags.sparsity, session.generator.report());
     if (flags.json) process.stdout.write(`${JSON.stringify({ tokens, text, mode, report })}\n`);
     else process.stdout.write("\n");
     if (!quiet) process.stderr.write(`\n${describeReport(report).join("\n")}\n`);
