@@ -7,4 +7,5 @@ export type { NativeKernelsOptions } from "./native/kernels.js";
 export { createNativeKernels } from "./native/kernels.js";
 export { nativeVariants } from "./native/variants.js";
 export { createReferenceKernels } from "./reference/kernels.js";
+export { usualThreadCount } from "./threads/usual-thread-count.js";
 export { createWasmKernels } from "./wasm/kernels.js";
