@@ -108,7 +108,11 @@ export function withEngineFlags(command: Command): Command {
         .choices(["f32", "q8"])
         .default("f32"),
     )
-    .option("--threads <count>", "compute threads (default: cores)", wholeNumber("--threads", 1, 256))
+    .option(
+      "--threads <count>",
+      "compute threads (default: physical cores, within the CPU quota)",
+      wholeNumber("--threads", 1, 256),
+    )
     .option("--prompt-chunk <tokens>", "prompt tokens per pass", wholeNumber("--prompt-chunk", 1, 4096))
     .option(
       "--cache-window <tokens>",

@@ -45,6 +45,10 @@ export interface RunReport {
     readonly recordsPerToken: number;
     readonly usedShare: number;
     readonly stopCount: number;
+    /** Records per token whose reads were given up before they began. */
+    readonly cancelledPerToken: number;
+    /** Bytes per token that were read in vain. */
+    readonly wastedBytesPerToken: number;
   } | null;
   readonly plannedBytes: number;
   readonly peakResidentBytes: number | null;
@@ -121,6 +125,8 @@ export function makeReport(
           recordsPerToken: ratio(raw.lookAhead.recordCount, raw.decodeTokens),
           usedShare: ratio(raw.lookAhead.usedCount, raw.lookAhead.recordCount),
           stopCount: raw.lookAhead.stopCount,
+          cancelledPerToken: ratio(raw.lookAhead.cancelledCount, raw.decodeTokens),
+          wastedBytesPerToken: ratio(raw.lookAhead.wastedBytes, raw.decodeTokens),
         }
       : null,
     plannedBytes: session.limitBytes,
@@ -153,7 +159,7 @@ export function describeReport(report: RunReport): string[] {
     `flash: ${formatBytes(report.readBytesPerToken)} per token, ${formatBytes(report.readBytes)} in all${measured}; hit rate ${(100 * report.hitRate).toFixed(0)}%, kept ${(100 * report.keptShare).toFixed(0)}% of neurons`,
     ...(report.lookAhead
       ? [
-          `look-ahead: ${report.lookAhead.recordsPerToken.toFixed(0)} records per token read early, ${(100 * report.lookAhead.usedShare).toFixed(0)}% of them wanted, stopped ${report.lookAhead.stopCount} times`,
+          `look-ahead: ${report.lookAhead.recordsPerToken.toFixed(0)} records per token read early, ${(100 * report.lookAhead.usedShare).toFixed(0)}% of them wanted, ${report.lookAhead.cancelledPerToken.toFixed(0)} given up, ${formatBytes(report.lookAhead.wastedBytesPerToken)} in vain, stopped ${report.lookAhead.stopCount} times`,
         ]
       : []),
     `memory: planned ${formatBytes(report.plannedBytes)}${peak}`,

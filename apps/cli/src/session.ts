@@ -1,7 +1,7 @@
-import os from "node:os";
 import { Worker } from "node:worker_threads";
 import { openBundle } from "@flashlm/bundler";
 import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
+import { usualThreadCount } from "@flashlm/kernels";
 import {
   connectGenerator,
   loadTokenizer,
@@ -88,7 +88,7 @@ export function setUpEngine(
     bundlePath: model.bundlePath,
     memoryBytes,
     contextNeeded,
-    threadCount: flags.threads ?? os.availableParallelism(),
+    threadCount: flags.threads ?? usualThreadCount(),
     demand: loadDemand(model.bundle, flags.sparsity),
     stop: new SharedArrayBuffer(4),
   };

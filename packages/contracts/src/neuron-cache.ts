@@ -15,8 +15,11 @@ export interface NeuronLease {
   /** Positions whose record must be read, ascending. `[missCount]` (misses with and without a slot) */
   readonly missPositions: Uint32Array;
   readonly missCount: number;
-  /** Ends the lease. Misses whose slot was not filled must be named: with `loaded: false` none of them stays. Idempotent. */
-  release(options?: { readonly loaded?: boolean }): void;
+  /**
+   * Ends the lease. Misses whose slot was not filled must be named: with `loaded: false` none of them stays, with `unfilled` those do not
+   * whose position holds 1 (`[count]`, borrowed for the call). Compact caches may move records then. Idempotent.
+   */
+  release(options?: { readonly loaded?: boolean; readonly unfilled?: Uint8Array }): void;
 }
 
 /** Counters since creation. */

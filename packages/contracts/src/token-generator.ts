@@ -64,10 +64,12 @@ export interface GeneratorReport {
   readonly recordsRead: number;
   readonly keptNeurons: number;
   readonly possibleNeurons: number;
-  /** Records that were read early on a guess, those of them that were wanted, and how often a layer's guesses were stopped; absent without look-ahead. */
+  /** Records that were asked for early on a guess, those of them that were wanted, those whose reads were given up before they began, bytes of reads that ended in vain, and how often a layer's guesses were stopped; absent without look-ahead. */
   readonly lookAhead?: {
     readonly recordCount: number;
     readonly usedCount: number;
+    readonly cancelledCount: number;
+    readonly wastedBytes: number;
     readonly stopCount: number;
   };
   readonly memory: readonly { readonly owner: string; readonly plannedBytes: number }[];

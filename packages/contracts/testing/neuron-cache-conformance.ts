@@ -16,19 +16,28 @@ class CacheWithMemory {
   readonly cache: NeuronCache;
   readonly memory: Float64Array[];
   moveCount = 0;
-  insideAcquire = false;
+  mayMove = false;
 
   constructor(part: CachePart, layers: readonly LayerSizes[], windowTokens: number) {
     this.memory = layers.map(({ slotCount }) => new Float64Array(slotCount).fill(-1));
     const moveRecord: CacheOptions["moveRecord"] = (layerIndex, fromSlot, toSlot) => {
       const slots = this.memory[layerIndex]!;
-      expect(this.insideAcquire, "records move inside acquire only").toBe(true);
+      expect(this.mayMove, "records move inside acquire, or a release with unfilled misses").toBe(true);
       expect(Math.max(fromSlot, toSlot)).toBeLessThan(slots.length);
       slots[toSlot] = slots[fromSlot]!;
       slots[fromSlot] = -1;
       this.moveCount++;
     };
     this.cache = part.create({ unit: "neuron", layers, windowTokens, moveRecord });
+  }
+
+  /** Ends a lease whose misses at the positions of `lost` were not filled. */
+  releaseUnfilled(lease: NeuronLease, lost: readonly number[]): void {
+    const unfilled = new Uint8Array(lease.count);
+    for (const position of lost) unfilled[position] = 1;
+    this.mayMove = true;
+    lease.release({ unfilled });
+    this.mayMove = false;
   }
 
   /** Acquires and checks what must hold of every lease. */
@@ -39,10 +48,10 @@ class CacheWithMemory {
     steps?: readonly number[],
   ): NeuronLease {
     const before = new Set(this.cache.residentIds(layerIndex));
-    this.insideAcquire = true;
+    this.mayMove = true;
     const someSteps = steps ? [Uint8Array.from(steps)] : [];
     const lease = this.cache.acquire(layerIndex, Uint32Array.from(ids), ids.length, admit, ...someSteps);
-    this.insideAcquire = false;
+    this.mayMove = false;
     expect([lease.layerIndex, lease.count]).toEqual([layerIndex, ids.length]);
     const missPositions = Array.from(lease.missPositions.subarray(0, lease.missCount));
     const expectedMisses = ids.flatMap((id, position) => (before.has(id) ? [] : [position]));
@@ -142,6 +151,24 @@ function leaseTests(part: CachePart): void {
     expect(subject.resident(0)).toEqual([1, 5]);
     expect(subject.use(0, [0, 1, 4, 5, 6])).toBe(3);
     expect(subject.resident(0)).toEqual([0, 1, 4, 5, 6]);
+  });
+
+  it("forgets the misses that were not filled, and keeps the bytes of the others", () => {
+    for (const lost of [[0], [2], [4], [0, 3], [2, 3, 4], [0, 2, 3, 4]]) {
+      const subject = new CacheWithMemory(part, [plain(10, 6, 2)], 2);
+      subject.use(0, [1, 5]);
+      const ids = [0, 1, 4, 6, 7];
+      const lease = subject.acquire(0, ids, "guess");
+      const kept = ids.filter((_, position) => !lost.includes(position));
+      subject.fill(lease, ids);
+      subject.releaseUnfilled(lease, lost);
+      expect(subject.resident(0)).toEqual([...kept, 5].sort((a, b) => a - b));
+      // Acquiring checks that each hit's slot holds its record.
+      const again = subject.acquire(0, ids);
+      expect(again.missCount).toBe(lost.length);
+      subject.fill(again, ids);
+      again.release();
+    }
   });
 
   it("refuses ids that are not strictly ascending, out of range, and unknown layers, and changes nothing", () => {

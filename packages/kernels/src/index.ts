@@ -7,6 +7,7 @@ export type { NativeKernelsOptions } from "./native/kernels.js";
 export { createNativeKernels } from "./native/kernels.js";
 export { nativeVariants } from "./native/variants.js";
 export { createReferenceKernels } from "./reference/kernels.js";
+export { usualThreadCount } from "./threads/usual-thread-count.js";
 export type { WasmKernelsOptions } from "./wasm/kernels.js";
 export { createWasmKernels } from "./wasm/kernels.js";
 export type { WasmVariant } from "./wasm/module.js";

@@ -268,6 +268,7 @@ export class Engine implements TokenGenerator {
 
   report(): GeneratorReport {
     const { forward, records, lookAhead, reader, plan, loadReadBytes } = this.#machine;
+    const early = lookAhead?.stats();
     const decode = this.#meter.totals;
     return {
       promptTokens: this.#promptTokens,
@@ -282,10 +283,10 @@ export class Engine implements TokenGenerator {
       decodeReadBytes: decode.readBytes,
       recordCount: decode.hitCount + decode.missCount,
       hitCount: decode.hitCount,
-      recordsRead: records.recordsRead + (lookAhead?.stats().recordCount ?? 0),
+      recordsRead: records.recordsRead + (early ? early.recordCount - early.cancelledCount : 0),
       keptNeurons: forward.keptNeurons,
       possibleNeurons: this.#possibleNeurons,
-      ...(lookAhead ? { lookAhead: lookAhead.stats() } : {}),
+      ...(early ? { lookAhead: early } : {}),
       memory: plan.rows,
     };
   }

@@ -5,6 +5,7 @@ import {
   type NeuronLease,
   NO_SLOT,
 } from "@flashlm/contracts";
+import { awaitWanted } from "./early-reads.js";
 import type { Flight } from "./flight.js";
 import type { FlightReads } from "./flight-reads.js";
 import { abandon } from "./read-into.js";
@@ -36,6 +37,10 @@ export interface LookAheadParts {
 export interface LookAheadStats {
   readonly recordCount: number;
   readonly usedCount: number;
+  /** Records whose reads were given up before they began, because the layer did not want them. */
+  readonly cancelledCount: number;
+  /** Bytes of reads that ended in vain. */
+  readonly wastedBytes: number;
   /** Times that a layer was stopped because too much was read in vain. */
   readonly stopCount: number;
 }
@@ -54,12 +59,19 @@ interface LayerRecord {
 export class LookAhead {
   readonly #parts: LookAheadParts;
   readonly #layers: readonly LayerRecord[];
-  /** 1 for neurons of the layer under way that are read early. */
-  readonly #isEarly: Uint8Array;
+  /** By neuron of the layer under way: 1 where it is read early, 2 where it is wanted, too. */
+  readonly #early: Uint8Array;
+  /** By position in the flight: position in the lease, and 1 for a record that is not in its slot. */
+  readonly #leasePosition: Uint32Array;
+  readonly #isLost: Uint8Array;
+  /** By position in the lease: 1 where a slot was not filled. */
+  readonly #unfilled: Uint8Array;
   #lease: NeuronLease | null = null;
   #token = 0;
   #recordCount = 0;
   #usedCount = 0;
+  #cancelledCount = 0;
+  #wastedBytes = 0;
   #stopCount = 0;
   /** Milliseconds spent waiting for early reads, and on leases, plans and copies. */
   waitMs = 0;
@@ -68,7 +80,11 @@ export class LookAhead {
   constructor(parts: LookAheadParts) {
     this.#parts = parts;
     const { manifest } = parts.bundle;
-    this.#isEarly = new Uint8Array(manifest.model.ffn.neuronCount);
+    const { neuronCount } = manifest.model.ffn;
+    this.#early = new Uint8Array(neuronCount);
+    this.#leasePosition = new Uint32Array(neuronCount);
+    this.#isLost = new Uint8Array(neuronCount);
+    this.#unfilled = new Uint8Array(neuronCount);
     this.#layers = manifest.layers.map(() => ({
       usedShare: 1,
       guessCount: 0,
@@ -99,7 +115,7 @@ export class LookAhead {
       const lease = this.#lend(layerIndex, ids, take);
       const droppedCount = flight.count > 0 ? reads.plan(flight) : 0;
       if (flight.count > 0 && droppedCount === 0) {
-        for (let record = 0; record < flight.count; record++) this.#isEarly[flight.ids[record]!] = 1;
+        for (let record = 0; record < flight.count; record++) this.#early[flight.ids[record]!] = 1;
         this.#lease = lease;
         flight.pending = reads.submit(flight, "speculative");
         break;
@@ -129,28 +145,36 @@ export class LookAhead {
       const record = flight.count++;
       flight.ids[record] = id;
       flight.order[record] = record;
+      this.#leasePosition[record] = position;
       reads.want(flight, record, offsetBytes + id * strideBytes, base + slot * strideBytes, false);
     }
     return lease;
   }
 
   /**
-   * Before a layer's real neurons (`ids`) are asked for: waits for its early reads, so that they are hits, and counts which were right.
+   * Before a layer's real neurons (`ids`) are asked for: waits for early reads of those, so that they are hits, gives up what has not begun of
+   * the others, and counts which were right.
    * @throws FLASH_*, BUNDLE_CHECKSUM.
    */
   async land(layerIndex: number, ids: Uint32Array, count: number): Promise<void> {
     const { flight, reads, verifier } = this.#parts;
     if (!this.#lease || !flight.pending || flight.layerIndex !== layerIndex) return;
     const start = performance.now();
-    flight.pending.waitAll();
+    for (let position = 0; position < count; position++)
+      if (this.#early[ids[position]!] === 1) this.#early[ids[position]!] = 2;
+    const isWanted = (record: number): boolean => this.#early[flight.ids[record]!] === 2;
+    const { cancelledCount, wastedBytes } = awaitWanted(flight, isWanted, this.#isLost);
+    this.#cancelledCount += cancelledCount;
+    this.#wastedBytes += wastedBytes;
     flight.pending = null;
     const landed = performance.now();
     this.waitMs += landed - start;
     reads.place(flight);
-    this.#judge(layerIndex, ids, count);
+    this.#judge(layerIndex);
+    if (cancelledCount > 0) this.#dropLost();
     this.manageMs += performance.now() - landed;
     await verifier.check(flight);
-    this.#lease.release();
+    this.#lease.release(cancelledCount > 0 ? { unfilled: this.#unfilled } : {});
     this.#lease = null;
   }
 
@@ -166,24 +190,40 @@ export class LookAhead {
     flight.pending = null;
     this.#lease?.release({ loaded: false });
     this.#lease = null;
-    this.#isEarly.fill(0);
+    this.#early.fill(0);
   }
 
   stats(): LookAheadStats {
     return {
       recordCount: this.#recordCount,
       usedCount: this.#usedCount,
+      cancelledCount: this.#cancelledCount,
+      wastedBytes: this.#wastedBytes,
       stopCount: this.#stopCount,
     };
   }
 
-  /** Counts the early records that are used, and stops a layer whose guesses are mostly wrong. */
-  #judge(layerIndex: number, ids: Uint32Array, count: number): void {
-    const isEarly = this.#isEarly;
-    let usedCount = 0;
-    for (let position = 0; position < count; position++) usedCount += isEarly[ids[position]!]!;
+  /** Takes the records that were given up out of what is checked, and names them for the lease. */
+  #dropLost(): void {
     const { flight } = this.#parts;
-    for (let record = 0; record < flight.count; record++) isEarly[flight.ids[record]!] = 0;
+    this.#unfilled.fill(0, 0, this.#lease!.count);
+    let keptCount = 0;
+    for (let record = 0; record < flight.count; record++) {
+      if (this.#isLost[record] === 1) this.#unfilled[this.#leasePosition[record]!] = 1;
+      else flight.order[keptCount++] = record;
+    }
+    flight.count = keptCount;
+  }
+
+  /** Counts the early records that are used, and stops a layer whose guesses are mostly wrong. */
+  #judge(layerIndex: number): void {
+    const { flight } = this.#parts;
+    let usedCount = 0;
+    for (let record = 0; record < flight.count; record++) {
+      const id = flight.ids[record]!;
+      usedCount += this.#early[id] === 2 ? 1 : 0;
+      this.#early[id] = 0;
+    }
     this.#recordCount += flight.count;
     this.#usedCount += usedCount;
     const layer = this.#layers[layerIndex]!;

@@ -30,6 +30,15 @@ class CompactCache extends SlotCache {
     layer.clear(slot); // the last row: misses were appended, and nothing has moved since
   }
 
+  protected override takeOut(layer: LayerState, slot: number): void {
+    const lastSlot = layer.usedCount - 1;
+    if (slot !== lastSlot) this.#moveRecord(layer.layerIndex, lastSlot, slot);
+    layer.clear(slot);
+    if (slot === lastSlot) return;
+    layer.move(lastSlot, slot);
+    this.moveCount++;
+  }
+
   /** Writes the slots that left the window to `#victims`, ascending. */
   #outsideWindow(layer: LayerState): number {
     const { lastUsedToken, pinned, leased, usedCount } = layer;
@@ -67,7 +76,7 @@ class CompactCache extends SlotCache {
 
 /**
  * The cache of the paper (section 3.3): the rows in use are always the first ones. A deleted row is overwritten with the
- * last one through `moveRecord`, inside `acquire` only; new rows are appended. Units that left the window are
+ * last one through `moveRecord`, inside `acquire` or a `release` that names unfilled misses; new rows are appended. Units that left the window are
  * dropped by the next `acquire` of their layer with admit "window".
  * `create` throws CACHE_RANGE for sizes that make no sense.
  */

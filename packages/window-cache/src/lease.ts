@@ -2,6 +2,9 @@ import type { NeuronLease } from "@flashlm/contracts";
 import { NO_SLOT } from "@flashlm/contracts";
 import type { LayerState } from "./layer-state.js";
 
+/** What a cache does when a lease ends: misses that were not `loaded`, or whose position in `unfilled` is 1, do not stay. */
+export type OnRelease = (lease: Lease, loaded: boolean, unfilled: Uint8Array | undefined) => void;
+
 /** The one lease of a layer, made once and handed out again by each `acquire`. */
 export class Lease implements NeuronLease {
   readonly layerIndex: number;
@@ -14,9 +17,9 @@ export class Lease implements NeuronLease {
   /** True from `acquire` to `release`. */
   open = false;
   readonly #layer: LayerState;
-  readonly #onRelease: (lease: Lease, loaded: boolean) => void;
+  readonly #onRelease: OnRelease;
 
-  constructor(layer: LayerState, onRelease: (lease: Lease, loaded: boolean) => void) {
+  constructor(layer: LayerState, onRelease: OnRelease) {
     this.layerIndex = layer.layerIndex;
     this.#layer = layer;
     this.#onRelease = onRelease;
@@ -24,11 +27,11 @@ export class Lease implements NeuronLease {
     this.missPositions = new Uint32Array(layer.unitCount);
   }
 
-  release(options?: { readonly loaded?: boolean }): void {
+  release(options?: { readonly loaded?: boolean; readonly unfilled?: Uint8Array }): void {
     if (!this.open) return;
     this.open = false;
     if (this.marksSlots) this.#unmark();
-    this.#onRelease(this, options?.loaded !== false);
+    this.#onRelease(this, options?.loaded !== false, options?.unfilled);
   }
 
   #unmark(): void {

@@ -2,7 +2,7 @@ import type { AdmitMode, CacheOptions, CacheStats, NeuronCache, NeuronLease } fr
 import { FlashlmError, NO_SLOT, STEP_OUTSIDE } from "@flashlm/contracts";
 import { checkIds, checkOptions } from "./checks.js";
 import { LayerState } from "./layer-state.js";
-import { Lease } from "./lease.js";
+import { Lease, type OnRelease } from "./lease.js";
 
 /** What both caches share: leases, hits and misses, pinning, counters. How room is made is left to each. */
 export abstract class SlotCache implements NeuronCache {
@@ -28,7 +28,7 @@ export abstract class SlotCache implements NeuronCache {
     this.windowTokens = options.windowTokens;
     this.layers = options.layers.map((sizes, layerIndex) => new LayerState(layerIndex, sizes));
     this.#entering = new Uint32Array(Math.max(0, ...this.layers.map(({ unitCount }) => unitCount)));
-    const onRelease = (lease: Lease, loaded: boolean): void => this.#released(lease, loaded);
+    const onRelease: OnRelease = (lease, loaded, unfilled) => this.#released(lease, loaded, unfilled);
     this.#leases = this.layers.map((layer) => new Lease(layer, onRelease));
   }
 
@@ -40,6 +40,10 @@ export abstract class SlotCache implements NeuronCache {
   protected abstract takeSlot(layer: LayerState): number;
   /** Empties a slot whose record was never read; called in descending order of their taking. */
   protected abstract giveBack(layer: LayerState, slot: number): void;
+  /** Empties a slot whose record was never read, while others that were taken after it stay. */
+  protected takeOut(layer: LayerState, slot: number): void {
+    this.giveBack(layer, slot);
+  }
 
   slotCount(layerIndex: number): number {
     return this.#layer(layerIndex).slotCount;
@@ -186,10 +190,17 @@ export abstract class SlotCache implements NeuronCache {
     this.#overflowCount += overflowCount;
   }
 
-  #released(lease: Lease, loaded: boolean): void {
+  #released(lease: Lease, loaded: boolean, unfilled: Uint8Array | undefined): void {
     this.#openCount--;
-    if (loaded) return;
     const layer = this.layers[lease.layerIndex]!;
+    if (loaded) {
+      for (let miss = lease.missCount - 1; unfilled !== undefined && miss >= 0; miss--) {
+        const position = lease.missPositions[miss]!;
+        const slot = lease.slots[position]!;
+        if (unfilled[position] === 1 && slot !== NO_SLOT) this.takeOut(layer, slot);
+      }
+      return;
+    }
     for (let miss = lease.missCount - 1; miss >= 0; miss--) {
       const slot = lease.slots[lease.missPositions[miss]!]!;
       if (slot !== NO_SLOT) this.giveBack(layer, slot);

@@ -1,6 +1,6 @@
-import os from "node:os";
 import { isBundle, openBundle, writeHeads } from "@flashlm/bundler";
 import { type BundleIndex, FlashlmError, type HeadName, isExactlySparse } from "@flashlm/contracts";
+import { usualThreadCount } from "@flashlm/kernels";
 import { MISSED_TARGETS, type TrainingOptions } from "@flashlm/predictor";
 import { loadTokenizer } from "@flashlm/runtime";
 import type { Command } from "commander";
@@ -87,7 +87,7 @@ async function trainPredictor(path: string, flags: TrainFlags): Promise<void> {
     throw new FlashlmError("ENGINE_OPTION", "Expected at least 32 tokens to train on. Give a longer text.");
   const folder = new TrainingFolder(bundle, { recording: recordingKey(bundle, windows) });
   const progress = createProgress(!flags.json);
-  const threadCount = flags.threads ?? os.availableParallelism();
+  const threadCount = flags.threads ?? usualThreadCount();
   const { memoryBytes } = engineMemory(bundle, flags);
   const resumedTokens = folder.recordedTokens;
   if (resumedTokens > 0 && !flags.json)

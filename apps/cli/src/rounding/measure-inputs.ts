@@ -1,10 +1,9 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import os from "node:os";
 import { fileURLToPath } from "node:url";
 import { type InputMoments, type MeasuredRounding, openBundle } from "@flashlm/bundler";
 import type { BundleIndex, PredictorPart } from "@flashlm/contracts";
-import { kernelMemoryBytes, loadKernels } from "@flashlm/kernels";
+import { kernelMemoryBytes, loadKernels, usualThreadCount } from "@flashlm/kernels";
 import { createEngine, loadTokenizer } from "@flashlm/runtime";
 import { composeParts } from "../engine-parts.js";
 import { inputObserver } from "../input-observer.js";
@@ -63,7 +62,7 @@ async function runDense(
       memoryBytes: Math.min(MEMORY_BYTES, 2 * bundle.weightBytes + 2 ** 30),
       contextLength: passTokens,
       promptChunkTokens: passTokens,
-      threadCount: os.availableParallelism(),
+      threadCount: usualThreadCount(),
       verify: "never",
     },
   );
@@ -89,7 +88,7 @@ export async function measureInputs(
   const tokens = await tokensOf(bundle);
   const groupWidth = groupWidthOf(model.hiddenSize, layers.length);
   const chunkTokens = Math.min(PASS_TOKENS, model.hiddenSize);
-  const threadCount = os.availableParallelism();
+  const threadCount = usualThreadCount();
   const kernels = await loadKernels({
     target: FLAGS.kernels,
     memoryBytes: kernelMemoryBytes(momentBytes(groupWidth, chunkTokens), { threadCount }),

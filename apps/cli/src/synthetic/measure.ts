@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { activeTarget, openBundle, openCheckpoint, type SyntheticCheckpoint } from "@flashlm/bundler";
 import type { BundleIndex } from "@flashlm/contracts";
+import { usualThreadCount } from "@flashlm/kernels";
 import { createEngine } from "@flashlm/runtime";
 import { composeParts } from "../engine-parts.js";
 import { resolveBundle } from "../model-path.js";
@@ -86,7 +87,7 @@ async function runDense(
       memoryBytes: Math.min(MEMORY_BYTES, 2 * bundle.weightBytes + 2 ** 30),
       contextLength: PASS_TOKENS,
       promptChunkTokens: PASS_TOKENS,
-      threadCount: flags.threads ?? 2,
+      threadCount: flags.threads ?? usualThreadCount(),
       verify: "never",
       onActivations: capture.observe,
     },

@@ -1,19 +1,11 @@
-import type { BundleIndex, SamplingOptions } from "@flashlm/contracts";
+import type { BundleIndex } from "@flashlm/contracts";
 import { createEngine } from "@flashlm/runtime";
 import { composeParts } from "../engine-parts.js";
 import type { EngineFlags } from "../options.js";
+import { promptOnly } from "../prompt-only.js";
 import { ActivationRecorder } from "./activation-recorder.js";
 import { downNorms } from "./record-vectors.js";
 import type { TrainingFolder } from "./training-folder.js";
-
-const GREEDY: SamplingOptions = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  seed: 0,
-};
 
 /** What {@link recordActivations} runs over. */
 export interface RecordingOptions {
@@ -50,8 +42,7 @@ export async function recordActivations(options: RecordingOptions): Promise<void
       for (const window of windows) {
         endToken += window.length;
         if (endToken <= folder.recordedTokens) continue;
-        // Generating nothing runs the prompt without the head's logits of every token.
-        for await (const _ of engine.generate(window, { maxTokens: 0, stopTokens: [], sampling: GREEDY }));
+        await promptOnly(engine, window);
         recorder.flush();
         folder.setRecordedTokens(endToken);
         options.onProgress(endToken / totalTokens);

@@ -1,0 +1,70 @@
+import { join } from "node:path";
+import type { BundleIndex, FlashReader } from "@flashlm/contracts";
+import { createFaultyReader, createNodeReader } from "@flashlm/flash-io";
+import { parseSparsity } from "@flashlm/predictor";
+import { planEngine } from "@flashlm/runtime";
+import { compactCache, slotMapCache } from "@flashlm/window-cache";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { engineOf, greedy, type Mix, partsOf } from "./support/engines.js";
+import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
+import { bundleWithHeads } from "./support/heads.js";
+import { lazyReader } from "./support/lazy-reader.js";
+
+const STEPS = 128;
+const path = fixture("families/llama-relu");
+
+/** Readers by how early reads come: at once, late, or not before they are waited for. */
+const readers: Readonly<Record<string, (paths: readonly string[]) => Promise<FlashReader>>> = {
+  plain: (paths) => createNodeReader(paths),
+  slow: async (paths) =>
+    createFaultyReader(await createNodeReader(paths), { seed: 3, delayRate: 0.05, delayMs: 1 }),
+  lazy: async (paths) => lazyReader(await createNodeReader(paths)),
+};
+
+describe.skipIf(path === null)("look-ahead", () => {
+  const folder = temporaryFolder();
+  let bundle: BundleIndex;
+  let prompt: readonly number[];
+  /** Tokens without look-ahead. */
+  let wanted: readonly number[];
+  beforeAll(async () => {
+    bundle = await bundleWithHeads(path!, folder.path);
+    prompt = readJson<Expected>(join(path!, "expected.json")).prompt;
+    const engine = await engineOf(bundle, { sparsity: "lowrank" });
+    wanted = await greedy(engine, prompt, STEPS);
+    await engine.close();
+  });
+  afterAll(folder.dispose);
+
+  /** A part of the slots, so that every token reads. */
+  const mixOf = (parts: Mix["parts"]): Mix => {
+    const predictor = parseSparsity("lowrank", { lookAhead: true });
+    const options = { memoryBytes: Number.POSITIVE_INFINITY, contextLength: 256, threadCount: 1 };
+    const mix = { parts: { ...parts, predictor }, options };
+    const whole = planEngine(partsOf(bundle, mix), options);
+    const slots = whole.rows.find(({ owner }) => owner === "neuron slots")!.plannedBytes;
+    return { ...mix, options: { ...options, memoryBytes: whole.totalBytes - Math.floor(0.6 * slots) } };
+  };
+
+  for (const cache of [slotMapCache, compactCache]) {
+    for (const [name, openReader] of Object.entries(readers)) {
+      it(`changes no token: ${cache.name}, ${name} reads`, async () => {
+        const mix = mixOf({ openReader, cache });
+        const engine = await engineOf(bundle, { ...mix, options: { ...mix.options, verify: "always" } });
+        try {
+          expect(await greedy(engine, prompt, STEPS)).toEqual(wanted);
+          const { recordCount, usedCount, cancelledCount, wastedBytes } = engine.report().lookAhead!;
+          expect(usedCount).toBeGreaterThan(0);
+          expect(usedCount + cancelledCount).toBeLessThanOrEqual(recordCount);
+          expect(usedCount).toBeLessThan(recordCount);
+          // Wrong guesses were read in vain, or were given up.
+          // The compact cache forgets what left the window, so that it guesses and reads at every token.
+          if (name === "lazy" && cache === compactCache) expect(cancelledCount).toBeGreaterThan(0);
+          else expect(cancelledCount + wastedBytes).toBeGreaterThan(0);
+        } finally {
+          await engine.close();
+        }
+      });
+    }
+  }
+});
