@@ -2,23 +2,12 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { countTests } from "../lib/counts.mjs";
-import {
-  fixture,
-  flashlmCommand,
-  flashlmJson,
-  hasShared,
-  MODELS,
-  PROOF_ENV,
-  readFixture,
-} from "../lib/flashlm.mjs";
-import { MARGIN } from "../lib/greedy.mjs";
-import { marginOf, readLogits } from "../lib/logit-margin.mjs";
-import { run } from "../lib/shell.mjs";
+import { fixture, flashlmOutput, hasShared, MODELS, readFixture } from "../lib/flashlm.mjs";
+import { continued, GREEDY, kernelTargets, sameTokens, targetsAgree } from "../lib/token-agreement.mjs";
 import { vitestReport } from "../lib/vitest-report.mjs";
 
 /** FLASHLM_PROVE_TOKENS shortens runs while developing. */
 const STEPS = Number(process.env.FLASHLM_PROVE_TOKENS ?? 256);
-const GREEDY = ["--temperature", "0"];
 /** Drawn with a seed, the smallest difference of a logit shows in time; random weights loop when they are greedy. */
 const SAMPLED = ["--temperature", "0.9", "--top-p", "1", "--seed", "20"];
 
@@ -43,19 +32,9 @@ const TINY_PLACEMENTS = [
 ];
 
 const words = (text) => text.split(" ").filter(Boolean);
-const sameTokens = (left, right) =>
-  left.length === right.length && left.every((token, at) => token === right[at]);
 
 async function tokensOf(model, prompt, flags) {
-  const fixed = ["--prompt-tokens", prompt.join(","), "--max-tokens", String(STEPS), "--ignore-eos"];
-  return (await flashlmJson(["run", model, ...fixed, ...flags])).tokens;
-}
-
-async function command(args) {
-  const [program, all] = flashlmCommand(args);
-  const { code, output } = await run(program, all, { env: PROOF_ENV });
-  if (code !== 0) throw new Error(`flashlm ${args[0]} ended with ${code}:\n${output.slice(-2000)}`);
-  return output;
+  return (await continued(model, prompt, STEPS, flags)).tokens;
 }
 
 /** Runs a model in every placement; all must give the tokens of the first. */
@@ -69,50 +48,6 @@ async function placementsAgree(name, model, prompt, placements, flags) {
   const good = placements.length - failed.length;
   const figure = `${name} ${good}/${placements.length}${failed.map((placement) => ` (not: ${placement})`).join("")}`;
   return { ok: failed.length === 0, figure, expected };
-}
-
-/** Greedy tokens on other kernels; where they part, the two best logits must be closer than the tolerance. */
-async function targetsAgree(name, model, prompt, targets, flags, folder) {
-  const expected = await tokensOf(model, prompt, [...flags, ...GREEDY, "--kernels", targets[0]]);
-  const lines = [];
-  let ok = true;
-  for (const target of targets.slice(1)) {
-    const tokens = await tokensOf(model, prompt, [...flags, ...GREEDY, "--kernels", target]);
-    const leftAt = tokens.findIndex((token, at) => token !== expected[at]);
-    if (leftAt < 0) {
-      lines.push(`${target} equal`);
-      continue;
-    }
-    const out = join(folder, "parting.safetensors");
-    const before = [...prompt, ...expected.slice(0, leftAt)];
-    await command([
-      "logits",
-      model,
-      "--tokens",
-      before.join(","),
-      "--out",
-      out,
-      ...flags,
-      "--kernels",
-      targets[0],
-    ]);
-    const margin = marginOf(readLogits(out).at(-1));
-    ok &&= margin < MARGIN;
-    lines.push(`${target} parts at ${leftAt} with a margin of ${margin.toExponential(1)}`);
-  }
-  return { ok, figure: `${name} on ${targets[0]}: ${lines.join(", ")}` };
-}
-
-/** Kernel targets of this machine, fastest first. */
-async function kernelTargets(model) {
-  const found = [];
-  for (const target of ["native", "wasm", "reference"]) {
-    const works = await tokensOf(model, [1, 2, 3], ["--max-tokens", "1", "--kernels", target]).catch(
-      () => null,
-    );
-    if (works) found.push(target);
-  }
-  return found;
 }
 
 async function studentParts(folder) {
@@ -157,14 +92,10 @@ async function studentParts(folder) {
     (target) => target !== "reference",
   );
   parts.push(
-    await targetsAgree(
-      "student oracle",
-      student,
-      prompt,
-      targets,
-      ["--dtype", "q8_0", "--sparsity", "oracle"],
-      folder,
-    ),
+    await targetsAgree({
+      ...{ name: "student oracle", model: student, prompt, steps: STEPS, targets, folder },
+      flags: ["--dtype", "q8_0", "--sparsity", "oracle"],
+    }),
   );
   return parts;
 }
@@ -174,8 +105,7 @@ async function draftsAgree(name, model, prompt, expected, drafts, flags) {
   let good = 0;
   const rates = [];
   for (const draft of drafts) {
-    const fixed = ["--prompt-tokens", prompt.join(","), "--max-tokens", String(STEPS), "--ignore-eos"];
-    const { tokens, report } = await flashlmJson(["run", model, ...fixed, ...flags, ...GREEDY, ...draft]);
+    const { tokens, report } = await continued(model, prompt, STEPS, [...flags, ...GREEDY, ...draft]);
     if (tokens.length === STEPS && sameTokens(tokens, expected)) good++;
     rates.push(`${(100 * report.speculation.acceptanceRate).toFixed(0)}%`);
   }
@@ -188,11 +118,11 @@ async function draftsAgree(name, model, prompt, expected, drafts, flags) {
 /** Tiny synthetic models, one with trained heads, so that look-ahead can be switched. */
 async function tinyParts(folder) {
   const parts = [];
-  const help = await command(["run", "--help"]);
+  const help = await flashlmOutput(["run", "--help"]);
   for (const preset of ["tiny", "tiny-llama"]) {
     const bundle = join(folder, preset);
-    await command(["synth", "--preset", preset, "--no-measure", "--out", `${bundle}-checkpoint`]);
-    await command(["bundle", `${bundle}-checkpoint`, "--out", bundle]);
+    await flashlmOutput(["synth", "--preset", preset, "--no-measure", "--out", `${bundle}-checkpoint`]);
+    await flashlmOutput(["bundle", `${bundle}-checkpoint`, "--out", bundle]);
     const prompt = Array.from({ length: 37 }, (_, at) => (at * 7919 + 11) % 1000);
     for (const sparsity of ["dense", "oracle"])
       parts.push(
@@ -208,17 +138,13 @@ async function tinyParts(folder) {
       await draftsAgree(`${preset} oracle`, bundle, prompt, greedy, drafts, ["--sparsity", "oracle"]),
     );
     parts.push(
-      await targetsAgree(
-        `${preset} oracle`,
-        bundle,
-        prompt,
-        await kernelTargets(bundle),
-        ["--sparsity", "oracle"],
-        folder,
-      ),
+      await targetsAgree({
+        ...{ name: `${preset} oracle`, model: bundle, prompt, steps: STEPS, folder },
+        ...{ targets: await kernelTargets(bundle), flags: ["--sparsity", "oracle"] },
+      }),
     );
     const text = Array.from({ length: 4000 }, (_, at) => (at * at * 31 + at * 17) % 1000).join(",");
-    await command([
+    await flashlmOutput([
       "train-predictor",
       bundle,
       "--tokens",
