@@ -2,7 +2,9 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { countTests } from "../lib/counts.mjs";
-import { fixture, flashlmOutput, hasShared, MODELS, readFixture } from "../lib/flashlm.mjs";
+import { fixture, flashlmJson, flashlmOutput, hasShared, MODELS, readFixture } from "../lib/flashlm.mjs";
+import { leastBytes, shareOf } from "../lib/least-budget.mjs";
+import { prepareModel } from "../lib/synthetic-model.mjs";
 import { continued, GREEDY, kernelTargets, sameTokens, targetsAgree } from "../lib/token-agreement.mjs";
 import { vitestReport } from "../lib/vitest-report.mjs";
 
@@ -21,7 +23,25 @@ const PLACEMENTS = [
   "--memory 75% --cache hybrid:0.3 --prompt-chunk 3",
   "--memory 50% --cache pinned --verify always --context 700",
   "--memory 100% --threads 1 --prompt-chunk 1",
+  "--memory 40% --reader io_uring",
+  "--memory 60% --reader pread",
+  "--memory least",
 ];
+/** Other kernels have sums of their own, so they are compared among themselves. */
+const WASM_PLACEMENTS = [
+  "--kernels wasm --memory max --reader memory --threads 1",
+  "--kernels wasm --memory 40%",
+  "--kernels wasm --memory 75% --reader pread --threads 3",
+];
+/** Of a model with trained heads that is not tiny. */
+const HEADS_PLACEMENTS = [
+  "--memory max --reader memory --threads 1 --look-ahead off",
+  "--memory 50% --look-ahead off",
+  "--memory 50% --look-ahead on",
+  "--memory 75% --look-ahead on --cache lru --reader pread",
+  "--memory least --look-ahead on",
+];
+const HEADS = { preset: "opt-125m", sparsity: "lowrank:0.02", trainTokens: 1024 };
 /** Of a tiny model, which must be given more for its fixed buffers. */
 const TINY_PLACEMENTS = [
   "--memory max --reader memory --threads 1",
@@ -29,6 +49,9 @@ const TINY_PLACEMENTS = [
   "--memory 80% --cache compact --prompt-chunk 5",
   "--memory 100% --cache lru --reader node --threads 3",
   "--memory 70% --cache pinned --context 512",
+  "--memory 60% --reader io_uring",
+  "--memory 60% --reader pread",
+  "--memory least",
 ];
 
 const words = (text) => text.split(" ").filter(Boolean);
@@ -37,12 +60,26 @@ async function tokensOf(model, prompt, flags) {
   return (await continued(model, prompt, STEPS, flags)).tokens;
 }
 
+/** Flags of a placement; "least" is the least memory that such a run takes. */
+async function placed(model, prompt, flags, placement) {
+  const own = words(placement);
+  const at = own.indexOf("least");
+  if (at < 0) return own;
+  const { weightBytes } = await flashlmJson(["inspect", model]);
+  const fixed = ["run", model, "--prompt-tokens", prompt.join(","), "--max-tokens", String(STEPS), ...flags];
+  const least = await leastBytes((memory) => [...fixed, ...own.with(at, memory)]);
+  return own.with(at, shareOf(least, weightBytes));
+}
+
 /** Runs a model in every placement; all must give the tokens of the first. */
 async function placementsAgree(name, model, prompt, placements, flags) {
   const expected = await tokensOf(model, prompt, [...words(placements[0]), ...flags]);
   const failed = [];
   for (const placement of placements.slice(1)) {
-    const tokens = await tokensOf(model, prompt, [...flags, ...words(placement)]);
+    const tokens = await tokensOf(model, prompt, [
+      ...flags,
+      ...(await placed(model, prompt, flags, placement)),
+    ]);
     if (tokens.length !== STEPS || !sameTokens(tokens, expected)) failed.push(placement);
   }
   const good = placements.length - failed.length;
@@ -57,11 +94,11 @@ async function studentParts(folder) {
   const parts = [];
   for (const sparsity of ["oracle", "gate-shadow:0.1"]) {
     const flags = ["--dtype", "q8_0", "--sparsity", sparsity];
-    const placed = await placementsAgree(`student ${sparsity}`, student, prompt, PLACEMENTS, [
+    const plain = await placementsAgree(`student ${sparsity}`, student, prompt, PLACEMENTS, [
       ...flags,
       ...GREEDY,
     ]);
-    parts.push(placed);
+    parts.push(plain);
     const drafts = [
       [
         "--draft",
@@ -86,8 +123,10 @@ async function studentParts(folder) {
         "50%",
       ],
     ];
-    parts.push(await draftsAgree(`student ${sparsity}`, student, prompt, placed.expected, drafts, flags));
+    parts.push(await draftsAgree(`student ${sparsity}`, student, prompt, plain.expected, drafts, flags));
   }
+  const wasmFlags = ["--dtype", "q8_0", "--sparsity", "oracle", ...GREEDY];
+  parts.push(await placementsAgree("student oracle on WASM", student, prompt, WASM_PLACEMENTS, wasmFlags));
   const targets = (await kernelTargets(fixture("families/llama-relu"))).filter(
     (target) => target !== "reference",
   );
@@ -115,10 +154,25 @@ async function draftsAgree(name, model, prompt, expected, drafts, flags) {
   };
 }
 
+/** A larger model with trained heads: look-ahead, and a draft that uses its heads. */
+async function headsParts(folder) {
+  const { preset, sparsity, trainTokens } = HEADS;
+  const { bundle, tokens } = await prepareModel(folder, preset, trainTokens);
+  const prompt = tokens.slice(tokens.length / 2, tokens.length / 2 + 64);
+  const flags = ["--sparsity", sparsity];
+  const drawn = await placementsAgree(`${preset} ${sparsity}`, bundle, prompt, HEADS_PLACEMENTS, [
+    ...flags,
+    ...SAMPLED,
+  ]);
+  const draft = ["--draft", bundle, "--draft-sparsity", sparsity, "--draft-tokens", "4"];
+  const drafts = ["off", "on"].map((when) => [...draft, "--memory", "50%", "--look-ahead", when]);
+  const expected = await tokensOf(bundle, prompt, [...flags, ...GREEDY, "--look-ahead", "off"]);
+  return [drawn, await draftsAgree(`${preset} ${sparsity}`, bundle, prompt, expected, drafts, flags)];
+}
+
 /** Tiny synthetic models, one with trained heads, so that look-ahead can be switched. */
 async function tinyParts(folder) {
   const parts = [];
-  const help = await flashlmOutput(["run", "--help"]);
   for (const preset of ["tiny", "tiny-llama"]) {
     const bundle = join(folder, preset);
     await flashlmOutput(["synth", "--preset", preset, "--no-measure", "--out", `${bundle}-checkpoint`]);
@@ -156,8 +210,10 @@ async function tinyParts(folder) {
       "--window",
       "128",
     ]);
-    const ahead = help.includes("--look-ahead") ? ["off", "on"] : [];
-    const placements = [...TINY_PLACEMENTS, ...ahead.map((when) => `--memory 60% --look-ahead ${when}`)];
+    const placements = [
+      ...TINY_PLACEMENTS,
+      ...["off", "on"].map((when) => `--memory 60% --look-ahead ${when}`),
+    ];
     parts.push(
       await placementsAgree(`${preset} lowrank`, bundle, prompt, placements, [
         "--sparsity",
@@ -185,10 +241,15 @@ async function placementNeverMatters() {
     return { ok: false, figure: "the ReLU student is not beside the project (../shared/models)" };
   const folder = mkdtempSync(join(tmpdir(), "flashlm-placement-"));
   try {
-    const parts = [...(await tinyParts(folder)), ...(await studentParts(folder)), await distributionStays()];
+    const parts = [
+      ...(await tinyParts(folder)),
+      ...(await headsParts(folder)),
+      ...(await studentParts(folder)),
+      await distributionStays(),
+    ];
     return {
       ok: parts.every((part) => part.ok),
-      figure: `${STEPS} tokens each: ${parts.map((part) => part.figure).join("; ")}`,
+      figure: `${STEPS} tokens each\n    ${parts.map((part) => part.figure).join("\n    ")}`,
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });
