@@ -1,20 +1,5 @@
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { ensureWorkspaceOrExit } from "./bootstrap.mjs";
-import { selectPoints } from "./lib/points.mjs";
-import { ROOT } from "./lib/workspace.mjs";
-
-const FOLDER = join(ROOT, "tools/prove");
-
-/** Every `tools/prove/*.mjs` exports `points`: `{ name, title, heavy, run: async () => ({ ok, figure }) }`. */
-async function loadPoints() {
-  const files = readdirSync(FOLDER)
-    .filter((name) => name.endsWith(".mjs"))
-    .sort();
-  const modules = await Promise.all(files.map((name) => import(pathToFileURL(join(FOLDER, name)).href)));
-  return modules.flatMap((module) => module.points);
-}
+import { loadPoints, selectPoints } from "./lib/points.mjs";
 
 function list(points) {
   const width = Math.max(...points.map((point) => point.name.length));

@@ -27,6 +27,14 @@ export function closingLine({ passed, failed, skipped }) {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
 
+/** Counts of the last closing line of an output, or undefined where there is none. */
+export function readClosingLine(output) {
+  const found = [...output.matchAll(/^(\d+) passed, (\d+) failed, (\d+) skipped$/gm)].at(-1);
+  if (found === undefined) return undefined;
+  const [passed, failed, skipped] = found.slice(1).map(Number);
+  return { passed, failed, skipped };
+}
+
 /** Table of checks for people. */
 export function tableOf(rows) {
   const titleWidth = Math.max(5, ...rows.map((row) => row.title.length));

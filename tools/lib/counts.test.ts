@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 // @ts-expect-error -- a plain script without declarations
 import { firstExample, workspaceDependencies } from "../pack-smoke/readme-example.mjs";
 // @ts-expect-error -- a plain script without declarations
-import { closingLine, countTests, sumCounts, tableOf } from "./counts.mjs";
+import { closingLine, countTests, readClosingLine, sumCounts, tableOf } from "./counts.mjs";
 
 const file = (status: string, ...tests: string[]) => ({
   status,
@@ -43,6 +43,13 @@ describe("counts", () => {
     ];
     expect(closingLine(sumCounts(rows))).toBe("4 passed, 1 failed, 2 skipped");
     expect(tableOf(rows).split("\n")).toHaveLength(3);
+  });
+
+  test("the closing line is read again, also where something follows it", () => {
+    const counts = { passed: 4, failed: 1, skipped: 2 };
+    const output = `1 passed, 0 failed, 0 skipped\n\n${closingLine(counts)}\nnpm notice\n`;
+    expect(readClosingLine(output)).toEqual(counts);
+    expect(readClosingLine("it ended early")).toBeUndefined();
   });
 });
 

@@ -5,7 +5,7 @@ import { createMemoryCgroup } from "./memory-cgroup.mjs";
 import { run } from "./shell.mjs";
 
 export const THREADS = 2;
-const CONTEXT = 512;
+export const CONTEXT = 512;
 const PROMPT_TOKENS = 256;
 export const DECODE_TOKENS = 96;
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { countTests } from "../lib/counts.mjs";
-import { flashlmCommand, hasShared, MODELS, PROOF_ENV, readFixture } from "../lib/flashlm.mjs";
-import { run } from "../lib/shell.mjs";
+import { flashlmJson, flashlmOutput, hasShared, MODELS, readFixture } from "../lib/flashlm.mjs";
+import { prepareModel } from "../lib/synthetic-model.mjs";
 import { vitestReport } from "../lib/vitest-report.mjs";
 import { ROOT } from "../lib/workspace.mjs";
 
@@ -23,14 +23,27 @@ const FLAGS = {
   verify: "first",
   lookAhead: "auto",
 };
+const CONTEXT = 1024;
+const DRAFT_TOKENS = 4;
+/** A synthetic model with trained heads, so that reads of the next layer are under way when it is aborted. */
+const HEADS = { preset: "opt-125m", sparsity: "lowrank:0.02", trainTokens: 1024, promptTokens: 128 };
+/** Faults are injected in front of each. */
+const BACKENDS = ["node", "pread", ...(process.platform === "linux" ? ["io_uring"] : [])];
 const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
 
 /** An engine on a thread of its own, as the program makes it. */
-async function startEngine(bundlePath, sparsity, memoryBytes) {
+async function startEngine(bundlePath, sparsity, memoryBytes, { lookAhead = "auto", draftSparsity } = {}) {
   const runtime = await import(pathToFileURL(join(ROOT, "packages/runtime/dist/index.js")).href);
   const stop = new SharedArrayBuffer(4);
-  const flags = { ...FLAGS, sparsity };
-  const workerData = { flags, bundlePath, memoryBytes, contextNeeded: 1024, threadCount: 2, stop };
+  const setupOf = (own) => {
+    const flags = { ...FLAGS, ...own };
+    return { flags, bundlePath, memoryBytes, contextNeeded: CONTEXT, threadCount: 2, stop };
+  };
+  const draft = draftSparsity && {
+    setup: setupOf({ sparsity: draftSparsity, context: CONTEXT }),
+    tokens: DRAFT_TOKENS,
+  };
+  const workerData = { ...setupOf({ sparsity, lookAhead }), ...(draft ? { draft } : {}) };
   const worker = new Worker(join(ROOT, "apps/cli/dist/engine-worker.js"), { workerData });
   return runtime.connectGenerator(worker, stop);
 }
@@ -104,13 +117,67 @@ async function enginesKeepApart(bundle, limitBytes, prompt, sparsities) {
   }
 }
 
+/** Faults in front of every backend: what is injected is the same, what is read, aligned and merged is not. */
 async function readFaults() {
-  const { report, code } = await vitestReport(["packages/runtime/test/fault"]);
-  const { passed, failed, skipped } = countTests(report, code);
+  const lines = [];
+  let ok = true;
+  for (const backend of BACKENDS) {
+    const files = ["packages/runtime/test/fault"];
+    const { report, code } = await vitestReport(files, { FLASHLM_FAULT_BACKEND: backend });
+    const { passed, failed, skipped } = countTests(report, code);
+    ok &&= failed === 0 && skipped === 0 && passed > 20;
+    lines.push(`${backend} ${passed} passed, ${failed} failed, ${skipped} skipped`);
+  }
   return {
-    ok: failed === 0 && skipped === 0 && passed > 20,
-    figure: `read errors, short reads and delays in mid-generation, dense, sparse, streamed, look-ahead and drafts: ${passed} passed, ${failed} failed, ${skipped} skipped`,
+    ok,
+    figure: `read errors, short reads and delays in mid-generation, dense, sparse, streamed, look-ahead and drafts: ${lines.join("; ")}`,
   };
+}
+
+/** Aborts of an engine that is started for them. */
+async function abortsOf(name, prompt, start) {
+  const engine = await start();
+  try {
+    const result = await abortsAreQuick(engine, prompt, await greedy(engine, prompt));
+    return { ...result, figure: `${name}: ${result.figure}` };
+  } finally {
+    await engine.close();
+  }
+}
+
+/** Half of a bundle's weights. */
+async function limitOf(bundle) {
+  return Math.floor(SHARE * (await flashlmJson(["inspect", bundle])).weightBytes);
+}
+
+/** Aborts while the next layer's reads are under way, with and without a draft. */
+async function lookAheadAborts(folder) {
+  const { preset, sparsity, trainTokens, promptTokens } = HEADS;
+  const { bundle, tokens } = await prepareModel(folder, preset, trainTokens);
+  const prompt = tokens.slice(tokens.length / 2, tokens.length / 2 + promptTokens);
+  const limitBytes = await limitOf(bundle);
+  const start = (options) => () => startEngine(bundle, sparsity, limitBytes, { lookAhead: "on", ...options });
+  return [
+    await abortsOf(`${preset} with look-ahead`, prompt, start({})),
+    await abortsOf(`${preset} with look-ahead and a draft`, prompt, start({ draftSparsity: sparsity })),
+  ];
+}
+
+/** The real ReLU network, which reads for every token. */
+async function studentAborts(folder) {
+  const bundle = join(folder, "student");
+  await flashlmOutput(["bundle", MODELS.student, "--out", bundle, "--dtype", "q8_0"]);
+  const { runs } = readFixture("smollm2-relu/greedy.json");
+  const prompt = [...runs[0].promptTokens, ...runs[0].greedy.slice(0, 64)];
+  const limitBytes = await limitOf(bundle);
+  const results = [];
+  for (const sparsity of ["dense", "oracle"])
+    results.push(await abortsOf(sparsity, prompt, () => startEngine(bundle, sparsity, limitBytes)));
+  const draft = { draftSparsity: "gate-shadow:0.1" };
+  const start = () => startEngine(bundle, "oracle", limitBytes, draft);
+  results.push(await abortsOf("oracle with a draft", prompt, start));
+  results.push(await enginesKeepApart(bundle, limitBytes, prompt, ["dense", "oracle"]));
+  return results;
 }
 
 async function nothingGoesWrongQuietly() {
@@ -118,28 +185,14 @@ async function nothingGoesWrongQuietly() {
     return { ok: false, figure: "the ReLU student is not beside the project (../shared/models)" };
   const folder = mkdtempSync(join(tmpdir(), "flashlm-faults-"));
   try {
-    const bundle = join(folder, "student");
-    const [program, args] = flashlmCommand(["bundle", MODELS.student, "--out", bundle, "--dtype", "q8_0"]);
-    const made = await run(program, args, { env: PROOF_ENV });
-    if (made.code !== 0) throw new Error(`bundling ended with ${made.code}:\n${made.output.slice(-2000)}`);
-    const { runs } = readFixture("smollm2-relu/greedy.json");
-    const prompt = [...runs[0].promptTokens, ...runs[0].greedy.slice(0, 64)];
-    const { openBundle } = await import(pathToFileURL(join(ROOT, "packages/bundler/dist/index.js")).href);
-    const limitBytes = Math.floor(SHARE * (await openBundle(bundle)).weightBytes);
-    const results = [await readFaults()];
-    for (const sparsity of ["dense", "oracle"]) {
-      const engine = await startEngine(bundle, sparsity, limitBytes);
-      try {
-        const result = await abortsAreQuick(engine, prompt, await greedy(engine, prompt));
-        results.push({ ...result, figure: `${sparsity}: ${result.figure}` });
-      } finally {
-        await engine.close();
-      }
-    }
-    results.push(await enginesKeepApart(bundle, limitBytes, prompt, ["dense", "oracle"]));
+    const results = [
+      await readFaults(),
+      ...(await studentAborts(folder)),
+      ...(await lookAheadAborts(folder)),
+    ];
     return {
       ok: results.every(({ ok }) => ok),
-      figure: results.map(({ figure }) => figure).join("; "),
+      figure: results.map(({ figure }) => figure).join("\n    "),
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });

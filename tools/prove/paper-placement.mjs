@@ -2,23 +2,14 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { countTests } from "../lib/counts.mjs";
-import {
-  fixture,
-  flashlmCommand,
-  flashlmJson,
-  hasShared,
-  MODELS,
-  PROOF_ENV,
-  readFixture,
-} from "../lib/flashlm.mjs";
-import { MARGIN } from "../lib/greedy.mjs";
-import { marginOf, readLogits } from "../lib/logit-margin.mjs";
-import { run } from "../lib/shell.mjs";
+import { fixture, flashlmJson, flashlmOutput, hasShared, MODELS, readFixture } from "../lib/flashlm.mjs";
+import { leastBytes, shareOf } from "../lib/least-budget.mjs";
+import { prepareModel } from "../lib/synthetic-model.mjs";
+import { continued, GREEDY, kernelTargets, sameTokens, targetsAgree } from "../lib/token-agreement.mjs";
 import { vitestReport } from "../lib/vitest-report.mjs";
 
 /** FLASHLM_PROVE_TOKENS shortens runs while developing. */
 const STEPS = Number(process.env.FLASHLM_PROVE_TOKENS ?? 256);
-const GREEDY = ["--temperature", "0"];
 /** Drawn with a seed, the smallest difference of a logit shows in time; random weights loop when they are greedy. */
 const SAMPLED = ["--temperature", "0.9", "--top-p", "1", "--seed", "20"];
 
@@ -32,7 +23,25 @@ const PLACEMENTS = [
   "--memory 75% --cache hybrid:0.3 --prompt-chunk 3",
   "--memory 50% --cache pinned --verify always --context 700",
   "--memory 100% --threads 1 --prompt-chunk 1",
+  "--memory 40% --reader io_uring",
+  "--memory 60% --reader pread",
+  "--memory least",
 ];
+/** Other kernels have sums of their own, so they are compared among themselves. */
+const WASM_PLACEMENTS = [
+  "--kernels wasm --memory max --reader memory --threads 1",
+  "--kernels wasm --memory 40%",
+  "--kernels wasm --memory 75% --reader pread --threads 3",
+];
+/** Of a model with trained heads that is not tiny. */
+const HEADS_PLACEMENTS = [
+  "--memory max --reader memory --threads 1 --look-ahead off",
+  "--memory 50% --look-ahead off",
+  "--memory 50% --look-ahead on",
+  "--memory 75% --look-ahead on --cache lru --reader pread",
+  "--memory least --look-ahead on",
+];
+const HEADS = { preset: "opt-125m", sparsity: "lowrank:0.02", trainTokens: 1024 };
 /** Of a tiny model, which must be given more for its fixed buffers. */
 const TINY_PLACEMENTS = [
   "--memory max --reader memory --threads 1",
@@ -40,22 +49,26 @@ const TINY_PLACEMENTS = [
   "--memory 80% --cache compact --prompt-chunk 5",
   "--memory 100% --cache lru --reader node --threads 3",
   "--memory 70% --cache pinned --context 512",
+  "--memory 60% --reader io_uring",
+  "--memory 60% --reader pread",
+  "--memory least",
 ];
 
 const words = (text) => text.split(" ").filter(Boolean);
-const sameTokens = (left, right) =>
-  left.length === right.length && left.every((token, at) => token === right[at]);
 
 async function tokensOf(model, prompt, flags) {
-  const fixed = ["--prompt-tokens", prompt.join(","), "--max-tokens", String(STEPS), "--ignore-eos"];
-  return (await flashlmJson(["run", model, ...fixed, ...flags])).tokens;
+  return (await continued(model, prompt, STEPS, flags)).tokens;
 }
 
-async function command(args) {
-  const [program, all] = flashlmCommand(args);
-  const { code, output } = await run(program, all, { env: PROOF_ENV });
-  if (code !== 0) throw new Error(`flashlm ${args[0]} ended with ${code}:\n${output.slice(-2000)}`);
-  return output;
+/** Flags of a placement; "least" is the least memory that such a run takes. */
+async function placed(model, prompt, flags, placement) {
+  const own = words(placement);
+  const at = own.indexOf("least");
+  if (at < 0) return own;
+  const { weightBytes } = await flashlmJson(["inspect", model]);
+  const fixed = ["run", model, "--prompt-tokens", prompt.join(","), "--max-tokens", String(STEPS), ...flags];
+  const least = await leastBytes((memory) => [...fixed, ...own.with(at, memory)]);
+  return own.with(at, shareOf(least, weightBytes));
 }
 
 /** Runs a model in every placement; all must give the tokens of the first. */
@@ -63,56 +76,15 @@ async function placementsAgree(name, model, prompt, placements, flags) {
   const expected = await tokensOf(model, prompt, [...words(placements[0]), ...flags]);
   const failed = [];
   for (const placement of placements.slice(1)) {
-    const tokens = await tokensOf(model, prompt, [...flags, ...words(placement)]);
+    const tokens = await tokensOf(model, prompt, [
+      ...flags,
+      ...(await placed(model, prompt, flags, placement)),
+    ]);
     if (tokens.length !== STEPS || !sameTokens(tokens, expected)) failed.push(placement);
   }
   const good = placements.length - failed.length;
   const figure = `${name} ${good}/${placements.length}${failed.map((placement) => ` (not: ${placement})`).join("")}`;
   return { ok: failed.length === 0, figure, expected };
-}
-
-/** Greedy tokens on other kernels; where they part, the two best logits must be closer than the tolerance. */
-async function targetsAgree(name, model, prompt, targets, flags, folder) {
-  const expected = await tokensOf(model, prompt, [...flags, ...GREEDY, "--kernels", targets[0]]);
-  const lines = [];
-  let ok = true;
-  for (const target of targets.slice(1)) {
-    const tokens = await tokensOf(model, prompt, [...flags, ...GREEDY, "--kernels", target]);
-    const leftAt = tokens.findIndex((token, at) => token !== expected[at]);
-    if (leftAt < 0) {
-      lines.push(`${target} equal`);
-      continue;
-    }
-    const out = join(folder, "parting.safetensors");
-    const before = [...prompt, ...expected.slice(0, leftAt)];
-    await command([
-      "logits",
-      model,
-      "--tokens",
-      before.join(","),
-      "--out",
-      out,
-      ...flags,
-      "--kernels",
-      targets[0],
-    ]);
-    const margin = marginOf(readLogits(out).at(-1));
-    ok &&= margin < MARGIN;
-    lines.push(`${target} parts at ${leftAt} with a margin of ${margin.toExponential(1)}`);
-  }
-  return { ok, figure: `${name} on ${targets[0]}: ${lines.join(", ")}` };
-}
-
-/** Kernel targets of this machine, fastest first. */
-async function kernelTargets(model) {
-  const found = [];
-  for (const target of ["native", "wasm", "reference"]) {
-    const works = await tokensOf(model, [1, 2, 3], ["--max-tokens", "1", "--kernels", target]).catch(
-      () => null,
-    );
-    if (works) found.push(target);
-  }
-  return found;
 }
 
 async function studentParts(folder) {
@@ -122,11 +94,11 @@ async function studentParts(folder) {
   const parts = [];
   for (const sparsity of ["oracle", "gate-shadow:0.1"]) {
     const flags = ["--dtype", "q8_0", "--sparsity", sparsity];
-    const placed = await placementsAgree(`student ${sparsity}`, student, prompt, PLACEMENTS, [
+    const plain = await placementsAgree(`student ${sparsity}`, student, prompt, PLACEMENTS, [
       ...flags,
       ...GREEDY,
     ]);
-    parts.push(placed);
+    parts.push(plain);
     const drafts = [
       [
         "--draft",
@@ -151,20 +123,18 @@ async function studentParts(folder) {
         "50%",
       ],
     ];
-    parts.push(await draftsAgree(`student ${sparsity}`, student, prompt, placed.expected, drafts, flags));
+    parts.push(await draftsAgree(`student ${sparsity}`, student, prompt, plain.expected, drafts, flags));
   }
+  const wasmFlags = ["--dtype", "q8_0", "--sparsity", "oracle", ...GREEDY];
+  parts.push(await placementsAgree("student oracle on WASM", student, prompt, WASM_PLACEMENTS, wasmFlags));
   const targets = (await kernelTargets(fixture("families/llama-relu"))).filter(
     (target) => target !== "reference",
   );
   parts.push(
-    await targetsAgree(
-      "student oracle",
-      student,
-      prompt,
-      targets,
-      ["--dtype", "q8_0", "--sparsity", "oracle"],
-      folder,
-    ),
+    await targetsAgree({
+      ...{ name: "student oracle", model: student, prompt, steps: STEPS, targets, folder },
+      flags: ["--dtype", "q8_0", "--sparsity", "oracle"],
+    }),
   );
   return parts;
 }
@@ -174,8 +144,7 @@ async function draftsAgree(name, model, prompt, expected, drafts, flags) {
   let good = 0;
   const rates = [];
   for (const draft of drafts) {
-    const fixed = ["--prompt-tokens", prompt.join(","), "--max-tokens", String(STEPS), "--ignore-eos"];
-    const { tokens, report } = await flashlmJson(["run", model, ...fixed, ...flags, ...GREEDY, ...draft]);
+    const { tokens, report } = await continued(model, prompt, STEPS, [...flags, ...GREEDY, ...draft]);
     if (tokens.length === STEPS && sameTokens(tokens, expected)) good++;
     rates.push(`${(100 * report.speculation.acceptanceRate).toFixed(0)}%`);
   }
@@ -185,14 +154,29 @@ async function draftsAgree(name, model, prompt, expected, drafts, flags) {
   };
 }
 
+/** A larger model with trained heads: look-ahead, and a draft that uses its heads. */
+async function headsParts(folder) {
+  const { preset, sparsity, trainTokens } = HEADS;
+  const { bundle, tokens } = await prepareModel(folder, preset, trainTokens);
+  const prompt = tokens.slice(tokens.length / 2, tokens.length / 2 + 64);
+  const flags = ["--sparsity", sparsity];
+  const drawn = await placementsAgree(`${preset} ${sparsity}`, bundle, prompt, HEADS_PLACEMENTS, [
+    ...flags,
+    ...SAMPLED,
+  ]);
+  const draft = ["--draft", bundle, "--draft-sparsity", sparsity, "--draft-tokens", "4"];
+  const drafts = ["off", "on"].map((when) => [...draft, "--memory", "50%", "--look-ahead", when]);
+  const expected = await tokensOf(bundle, prompt, [...flags, ...GREEDY, "--look-ahead", "off"]);
+  return [drawn, await draftsAgree(`${preset} ${sparsity}`, bundle, prompt, expected, drafts, flags)];
+}
+
 /** Tiny synthetic models, one with trained heads, so that look-ahead can be switched. */
 async function tinyParts(folder) {
   const parts = [];
-  const help = await command(["run", "--help"]);
   for (const preset of ["tiny", "tiny-llama"]) {
     const bundle = join(folder, preset);
-    await command(["synth", "--preset", preset, "--no-measure", "--out", `${bundle}-checkpoint`]);
-    await command(["bundle", `${bundle}-checkpoint`, "--out", bundle]);
+    await flashlmOutput(["synth", "--preset", preset, "--no-measure", "--out", `${bundle}-checkpoint`]);
+    await flashlmOutput(["bundle", `${bundle}-checkpoint`, "--out", bundle]);
     const prompt = Array.from({ length: 37 }, (_, at) => (at * 7919 + 11) % 1000);
     for (const sparsity of ["dense", "oracle"])
       parts.push(
@@ -208,17 +192,13 @@ async function tinyParts(folder) {
       await draftsAgree(`${preset} oracle`, bundle, prompt, greedy, drafts, ["--sparsity", "oracle"]),
     );
     parts.push(
-      await targetsAgree(
-        `${preset} oracle`,
-        bundle,
-        prompt,
-        await kernelTargets(bundle),
-        ["--sparsity", "oracle"],
-        folder,
-      ),
+      await targetsAgree({
+        ...{ name: `${preset} oracle`, model: bundle, prompt, steps: STEPS, folder },
+        ...{ targets: await kernelTargets(bundle), flags: ["--sparsity", "oracle"] },
+      }),
     );
     const text = Array.from({ length: 4000 }, (_, at) => (at * at * 31 + at * 17) % 1000).join(",");
-    await command([
+    await flashlmOutput([
       "train-predictor",
       bundle,
       "--tokens",
@@ -230,8 +210,10 @@ async function tinyParts(folder) {
       "--window",
       "128",
     ]);
-    const ahead = help.includes("--look-ahead") ? ["off", "on"] : [];
-    const placements = [...TINY_PLACEMENTS, ...ahead.map((when) => `--memory 60% --look-ahead ${when}`)];
+    const placements = [
+      ...TINY_PLACEMENTS,
+      ...["off", "on"].map((when) => `--memory 60% --look-ahead ${when}`),
+    ];
     parts.push(
       await placementsAgree(`${preset} lowrank`, bundle, prompt, placements, [
         "--sparsity",
@@ -259,10 +241,15 @@ async function placementNeverMatters() {
     return { ok: false, figure: "the ReLU student is not beside the project (../shared/models)" };
   const folder = mkdtempSync(join(tmpdir(), "flashlm-placement-"));
   try {
-    const parts = [...(await tinyParts(folder)), ...(await studentParts(folder)), await distributionStays()];
+    const parts = [
+      ...(await tinyParts(folder)),
+      ...(await headsParts(folder)),
+      ...(await studentParts(folder)),
+      await distributionStays(),
+    ];
     return {
       ok: parts.every((part) => part.ok),
-      figure: `${STEPS} tokens each: ${parts.map((part) => part.figure).join("; ")}`,
+      figure: `${STEPS} tokens each\n    ${parts.map((part) => part.figure).join("\n    ")}`,
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -39,6 +39,8 @@ export interface RunReport {
   readonly systemReadBytes: number | null;
   readonly hitRate: number;
   readonly recordsRead: number;
+  /** Per decoded token, those that were read early on a guess included. */
+  readonly recordsReadPerToken: number;
   readonly keptShare: number;
   /** Records read early on a guess per decoded token, the share of them that was wanted, and how often guesses were stopped; null without look-ahead. */
   readonly lookAhead: {
@@ -119,6 +121,10 @@ export function makeReport(
       systemBytes === null || systemBytesBefore === null ? null : systemBytes - systemBytesBefore,
     hitRate: ratio(raw.hitCount, raw.recordCount),
     recordsRead: raw.recordsRead,
+    recordsReadPerToken: ratio(
+      raw.recordCount - raw.hitCount + (raw.lookAhead?.recordCount ?? 0),
+      raw.decodeTokens,
+    ),
     keptShare: ratio(raw.keptNeurons, raw.possibleNeurons),
     lookAhead: raw.lookAhead
       ? {

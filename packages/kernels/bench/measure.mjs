@@ -6,7 +6,8 @@ export function median(values) {
 
 /**
  * Runs all cases in turn, `rounds` times, so that whatever else the machine does meets them alike. `entries` are `{ case, run }`;
- * each round runs a case for about `roundMs`. Returns `{ name, medianMs, gigabytesPerSecond, gigaflops }` in order.
+ * each round runs a case for about `roundMs`. Returns `{ name, bytes, flops, medianMs, roundMs, gigabytesPerSecond, gigaflops }` in order, `roundMs` being
+ * the time of each round.
  */
 export async function measureInterleaved(entries, { rounds = 9, roundMs = 60 } = {}) {
   const times = entries.map(() => []);
@@ -28,7 +29,10 @@ export async function measureInterleaved(entries, { rounds = 9, roundMs = 60 } =
     const medianMs = median(times[i]);
     return {
       name: entry.case.name,
+      bytes: entry.case.bytes,
+      flops: entry.case.flops,
       medianMs,
+      roundMs: times[i],
       gigabytesPerSecond: entry.case.bytes / medianMs / 1e6,
       gigaflops: entry.case.flops / medianMs / 1e6,
     };

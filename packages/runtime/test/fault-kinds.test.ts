@@ -1,6 +1,12 @@
 import { join } from "node:path";
 import { type BundleIndex, FlashlmError, type FlashReader, type TokenGenerator } from "@flashlm/contracts";
-import { createFaultyReader, createNodeReader, FAULT_KINDS, type FaultKind } from "@flashlm/flash-io";
+import {
+  createFaultyReader,
+  FAULT_KINDS,
+  type FaultKind,
+  openFlashReader,
+  type ReaderBackend,
+} from "@flashlm/flash-io";
 import { parseSparsity } from "@flashlm/predictor";
 import { planEngine } from "@flashlm/runtime";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -12,6 +18,8 @@ import { speculativeOf } from "./support/speculation.js";
 const STEPS = 48;
 const SEEDS = 4;
 const FAULT_RATE = 0.02;
+/** Proofs run these tests on the native backends, too. */
+const BACKEND = (process.env.FLASHLM_FAULT_BACKEND ?? "node") as ReaderBackend;
 const CODES: Record<FaultKind, string> = { error: "FLASH_IO", short: "FLASH_SHORT_READ", delay: "" };
 const path = fixture("families/llama-relu");
 
@@ -30,7 +38,7 @@ class Trouble {
 
   readonly openReader = async (paths: readonly string[]): Promise<FlashReader> => {
     const rate = (kind: FaultKind): number => (this.armed && kind === this.#kind ? this.#rate : 0);
-    return createFaultyReader(await createNodeReader(paths), {
+    return createFaultyReader(await openFlashReader(paths, { backend: BACKEND }), {
       seed: this.#seed,
       get errorRate() {
         return rate("error");
