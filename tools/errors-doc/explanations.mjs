@@ -166,7 +166,7 @@ export const AREAS = [
       ],
       KERNEL_MEMORY: [
         "The target cannot give as much memory as was asked for.",
-        "Lower `--memory` or `--context`, or choose a target without that limit.",
+        "Lower `--memory` or `--context`, or choose a target without that limit. Where one allocation is longer than a WASM memory of 4 GiB, use the native target.",
       ],
       KERNEL_LOAD: [
         "The target's code could not be loaded on this machine.",
