@@ -16,7 +16,7 @@ import {
 } from "./blocks.js";
 import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
-import { type EngineOptions, type EngineParts, kernelNeedsOf, WINDOW_TOKENS } from "./engine.js";
+import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
 import { createFlight } from "./flight.js";
 import { FlightReads } from "./flight-reads.js";
 import { ForwardPass } from "./forward.js";
@@ -25,6 +25,7 @@ import { headTiles } from "./head-tiles.js";
 import { LookAhead } from "./look-ahead.js";
 import type { MemoryPlan } from "./memory-plan.js";
 import { attachMemory, memoryCopy } from "./memory-windows.js";
+import { kernelNeedsOf } from "./plan-engine.js";
 import { FLIGHT_COUNT } from "./plan-sizes.js";
 import { compileLayers } from "./programs.js";
 import { READ_BYTES_MAX } from "./read-into.js";

@@ -21,7 +21,8 @@ import {
 import { assembleEngine, type Machine } from "./assemble.js";
 import { DecodeMeter } from "./decode-meter.js";
 import type { Flight } from "./flight.js";
-import { type MemoryPlan, planMemory } from "./memory-plan.js";
+import type { MemoryPlan } from "./memory-plan.js";
+import { planEngine } from "./plan-engine.js";
 import { REPETITION_WINDOW_TOKENS } from "./sampling/index.js";
 
 /** Draws the next token from logits. The runtime's own is `createSampler`; another may be given. */
@@ -102,50 +103,8 @@ export interface EngineOptions {
   readonly onActivations?: (flight: Flight, tokenCount: number, activation: Float32Array) => void;
 }
 
-/** Prompt tokens in one pass by default: enough to amortise reading and unpacking the weights. */
-export const PROMPT_CHUNK_TOKENS = 64;
 /** The paper's window, for where no demand says how many tokens' neurons the slots hold. */
 export const WINDOW_TOKENS = 5;
-
-/** Threads of an engine's kernels and the longest row of weights in a bundle. */
-export function kernelNeedsOf(bundle: BundleIndex, options: Pick<EngineOptions, "threadCount">): KernelNeeds {
-  const { record, tensors } = bundle.manifest;
-  // Tensors of one row are vectors, which no dot runs along.
-  const columnCounts = tensors.filter(({ rowCount }) => rowCount > 1).map(({ columnCount }) => columnCount);
-  const columnCountMax = columnCounts.reduce((most, count) => Math.max(most, count), record.hiddenSize);
-  return { threadCount: options.threadCount, columnCountMax };
-}
-
-/** What an engine with these parts and options would need, without making it. @throws BUDGET_TOO_SMALL, ENGINE_OPTION. */
-export function planEngine(
-  parts: Pick<EngineParts, "bundle" | "predictor" | "kernelOverheadBytes">,
-  options: EngineOptions,
-): MemoryPlan {
-  const needs = kernelNeedsOf(parts.bundle, options);
-  const planWith = (kernelOverheadBytes: number): MemoryPlan =>
-    planMemory({
-      bundle: parts.bundle,
-      predictor: parts.predictor,
-      memoryBytes: options.memoryBytes,
-      contextLength: options.contextLength,
-      contextNeeded: options.contextNeeded ?? 0,
-      promptChunkTokens: options.promptChunkTokens ?? PROMPT_CHUNK_TOKENS,
-      kernelOverheadBytes,
-      pinnedShare: options.pinnedShare ?? null,
-      demand: options.demand ?? null,
-      draftTokens: options.draftTokens ?? 0,
-      cacheDtype: options.cacheDtype ?? null,
-    });
-  let overheadBytes = parts.kernelOverheadBytes(needs);
-  let plan = planWith(overheadBytes);
-  // What kernels need depends on the size of the whole; more of it makes that no smaller, so this ends.
-  for (;;) {
-    const wantedBytes = parts.kernelOverheadBytes({ ...needs, memoryBytes: plan.totalBytes });
-    if (wantedBytes <= overheadBytes) return plan;
-    overheadBytes = wantedBytes;
-    plan = planWith(overheadBytes);
-  }
-}
 
 /**
  * Makes an engine on the calling thread, which will block on reads while it works: give it a thread of its own

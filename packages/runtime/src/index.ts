@@ -12,14 +12,12 @@ export { type ForecastRequest, forecastToken, type TokenForecast } from "./cost-
 export type { KernelSpeed } from "./cost-model/kernel-speed.js";
 export { LOOK_AHEAD_USUAL, type LookAheadShares } from "./cost-model/look-ahead-costs.js";
 export { type ProbeParts, probeKernels } from "./cost-model/probe-kernels.js";
-export { missReads } from "./cost-model/read-costs.js";
+export { missReads, type Reads } from "./cost-model/read-costs.js";
 export {
   createEngine,
   type EngineOptions,
   type EngineParts,
   type KernelNeeds,
-  PROMPT_CHUNK_TOKENS,
-  planEngine,
   type TokenSampler,
   WINDOW_TOKENS,
 } from "./engine.js";
@@ -29,6 +27,7 @@ export { findFamily, MODEL_FAMILIES } from "./families/registry.js";
 export type { Flight } from "./flight.js";
 export { createMemoryBudget } from "./memory-budget.js";
 export { type MemoryPlan, planMemory } from "./memory-plan.js";
+export { PROMPT_CHUNK_TOKENS, planEngine } from "./plan-engine.js";
 export { keyValueBytesPerToken, type PlanChoices, type PlanRequest, type PlanRow } from "./plan-sizes.js";
 export { type RopeConfig, RopeTable } from "./rope-table.js";
 export type { RunState } from "./run-state.js";
