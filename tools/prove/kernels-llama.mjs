@@ -13,6 +13,8 @@ const ROUNDS = 5;
 /** Share of llama.cpp's speed that is asked for. */
 const DECODE_LEAST = 1;
 const PROMPT_LEAST = 0.7;
+/** Input embeddings that are not the head's are read by row: one f16 row of a 7B model and its rounding to pages. */
+const EMBEDDING_READ_BYTES_MAX = 16384;
 
 const sorted = (values) => [...values].sort((a, b) => a - b);
 const median = (values) => sorted(values)[values.length >> 1];
@@ -26,7 +28,8 @@ async function ourSpeed({ path, decodeTokens, dots }) {
     ...["--memory", "max", "--threads", String(THREADS), "--dots", dots, "--kernels", "native"],
     ...["--verify", "never", "--prompt-chunk", "256"],
   ]);
-  if (report.readBytesPerToken > 0) throw new Error("not everything was resident");
+  if (report.readBytesPerToken > EMBEDDING_READ_BYTES_MAX)
+    throw new Error(`not everything was resident: ${report.readBytesPerToken} bytes were read per token`);
   return {
     tokensPerSecond: report.tokensPerSecond,
     promptTokensPerSecond: report.promptTokensPerSecond,
