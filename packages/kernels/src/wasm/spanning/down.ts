@@ -1,9 +1,8 @@
 import { ADDRESS_UNIT_BYTES, alignUp, type KernelOp, type MemoryHandle, rowBytes } from "@flashlm/contracts";
 import type { Bench } from "./bench.js";
 import { addressOf } from "./jobs.js";
-import { LIST_LENGTH_MAX, recordAt } from "./records.js";
+import { LIST_LENGTH_MAX } from "./records.js";
 import type { Segments } from "./segments.js";
-import { WordList } from "./word-list.js";
 
 type Down = Extract<KernelOp, { op: "ffnDown" }>;
 
@@ -15,9 +14,9 @@ interface Call {
   readonly op: Down;
   readonly firstToken: number;
   readonly tokenCount: number;
-  readonly addresses: WordList;
+  readonly addresses: Uint32Array;
   /** Bit patterns of the tokens' activations. */
-  readonly factors: WordList;
+  readonly factors: Uint32Array;
   /** Down vector within a record, and within the piece of it that is used. */
   readonly partBytes: number;
   readonly skewBytes: number;
@@ -31,6 +30,7 @@ interface Call {
 export class DownProjection {
   readonly #bench: Bench;
   readonly #segments: Segments;
+  /** Positions that are added next. */
   readonly #positions: Uint32Array = new Uint32Array(LIST_LENGTH_MAX);
   readonly #counts: Uint32Array;
 
@@ -54,9 +54,9 @@ export class DownProjection {
     const tokensAtOnce = Math.max(1, Math.floor(this.#bench.roomBytes / 4 / (hiddenSize * 4)));
     for (let firstToken = 0; firstToken < tokenCount; firstToken += tokensAtOnce) {
       const count = Math.min(tokensAtOnce, tokenCount - firstToken);
-      const addresses = new WordList(this.#segments, op.addresses.offsetBytes);
+      const addresses = this.#segments.list(op.addresses.offsetBytes);
       const begin = op.activation.offsetBytes + firstToken * op.activationStride * 4;
-      const factors = new WordList(this.#segments, begin);
+      const factors = this.#segments.list(begin);
       this.#runTokens({ op, firstToken, tokenCount: count, addresses, factors, ...shape });
     }
   }
@@ -87,8 +87,10 @@ export class DownProjection {
   /** Index of the memory that most used records lie in. */
   #majority(call: Call, positionCount: number): number {
     const counts = this.#counts.fill(0);
+    const { strideBytes } = call.op.layout;
     for (let position = 0; position < positionCount; position++)
-      if (this.#isUsed(call, position)) counts[this.#segments.indexOf(this.#recordOf(call, position))]!++;
+      if (isUsed(call, position))
+        counts[this.#segments.recordIndex(call.addresses[position]!, strideBytes)]!++;
     return counts.reduce((best, count, index) => (count > counts[best]! ? index : best), 0);
   }
 
@@ -99,15 +101,19 @@ export class DownProjection {
     positionCount: number,
   ): { readonly end: number; readonly count: number } {
     const roomBytes = this.#bench.freeBytes - SLACK_BYTES;
+    const { index } = this.#bench;
+    const { segmentUnits } = this.#segments;
+    const copyBytes = alignUp(call.pieceBytes, LINE_BYTES);
+    const positions = this.#positions;
     let count = 0;
     let usedBytes = 0;
     let position = first;
     for (; position < positionCount && count < LIST_LENGTH_MAX; position++) {
-      if (!this.#isUsed(call, position)) continue;
-      const isHere = this.#segments.indexOf(this.#recordOf(call, position)) === this.#bench.index;
-      usedBytes += 4 + 4 * call.tokenCount + (isHere ? 0 : alignUp(call.pieceBytes, LINE_BYTES));
+      if (!isUsed(call, position)) continue;
+      const isHere = Math.floor(call.addresses[position]! / segmentUnits) === index;
+      usedBytes += 4 + 4 * call.tokenCount + (isHere ? 0 : copyBytes);
       if (usedBytes > roomBytes && count > 0) break;
-      this.#positions[count++] = position;
+      positions[count++] = position;
     }
     return { end: position, count };
   }
@@ -115,13 +121,12 @@ export class DownProjection {
   #runPiece(call: Call, count: number, target: MemoryHandle, bias?: MemoryHandle): void {
     const bench = this.#bench;
     const { op, tokenCount } = call;
-    const [addresses, activation] = [bench.list(count), bench.list(tokenCount * count)];
-    for (let i = 0; i < count; i++) {
-      const position = this.#positions[i]!;
-      const piece = bench.bring(this.#recordOf(call, position) + call.partBytes, call.pieceBytes);
-      addresses.words[i] = piece.offsetBytes / ADDRESS_UNIT_BYTES;
-      for (let token = 0; token < tokenCount; token++)
-        activation.words[token * count + i] = call.factors.at(token * op.activationStride + position);
+    const addresses = this.#localAddresses(call, count);
+    const activation = bench.list(tokenCount * count);
+    for (let token = 0; token < tokenCount; token++) {
+      const row = token * op.activationStride;
+      for (let i = 0; i < count; i++)
+        activation.words[token * count + i] = call.factors[row + this.#positions[i]!]!;
     }
     const down = op.layout.parts.find(({ part }) => part === "down")!;
     const { bias: _, ...rest } = op;
@@ -133,7 +138,7 @@ export class DownProjection {
           strideBytes: call.pieceBytes,
           parts: [{ ...down, offsetBytes: call.skewBytes }],
         },
-        addresses: addresses.handle,
+        addresses,
         positionCount: bench.word(count),
         activation: activation.handle,
         activationStride: count,
@@ -144,14 +149,28 @@ export class DownProjection {
     );
   }
 
-  #isUsed({ op, tokenCount, factors }: Call, position: number): boolean {
-    for (let token = 0; token < tokenCount; token++)
-      // Without the sign: zeros of either are left out.
-      if (factors.at(token * op.activationStride + position) << 1 !== 0) return true;
-    return false;
+  /** Where the down vectors are in the open memory, those of other memories after copying them there. */
+  #localAddresses(call: Call, count: number): MemoryHandle {
+    const bench = this.#bench;
+    const { segmentUnits } = this.#segments;
+    const { handle, words } = bench.list(count);
+    const firstUnit = bench.index * segmentUnits - call.partBytes / ADDRESS_UNIT_BYTES;
+    for (let i = 0; i < count; i++) {
+      const unit = call.addresses[this.#positions[i]!]!;
+      words[i] =
+        Math.floor(unit / segmentUnits) === bench.index
+          ? unit - firstUnit
+          : bench.bring(unit * ADDRESS_UNIT_BYTES + call.partBytes, call.pieceBytes).offsetBytes /
+            ADDRESS_UNIT_BYTES;
+    }
+    return handle;
   }
+}
 
-  #recordOf({ op, addresses }: Call, position: number): number {
-    return recordAt(this.#segments, addresses.at(position), op.layout.strideBytes);
-  }
+/** Whether any token has use for a position. */
+function isUsed({ op, tokenCount, factors }: Call, position: number): boolean {
+  for (let token = 0; token < tokenCount; token++)
+    // Without the sign: zeros of either are left out.
+    if (factors[token * op.activationStride + position]! << 1 !== 0) return true;
+  return false;
 }

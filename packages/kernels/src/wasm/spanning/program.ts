@@ -3,7 +3,6 @@ import { ADDRESS_UNIT_BYTES } from "@flashlm/contracts";
 import { encodeCommand } from "../encode.js";
 import { addressOf } from "./jobs.js";
 import type { Segments } from "./segments.js";
-import { WordList } from "./word-list.js";
 
 /** An op and what is known of where its operands lie. */
 export interface Step {
@@ -50,16 +49,16 @@ export function stepsOf(ops: readonly KernelOp[], segmentBytes: number): Step[] 
 function areRecordsNear(op: KernelOp, segments: Segments): boolean {
   if (op.op !== "ffnActivations" && op.op !== "ffnDown" && op.op !== "crc32c") return true;
   const endUnits = segments.segmentBytes / ADDRESS_UNIT_BYTES;
-  const addresses = new WordList(segments, op.addresses.offsetBytes);
+  const addresses = segments.list(op.addresses.offsetBytes);
   if (op.op === "ffnDown") {
     const count = segments.word(op.positionCount.offsetBytes);
-    for (let position = 0; position < count; position++) if (addresses.at(position) >= endUnits) return false;
+    for (let position = 0; position < count; position++) if (addresses[position]! >= endUnits) return false;
     return true;
   }
-  const order = new WordList(segments, op.order.offsetBytes);
+  const order = segments.list(op.order.offsetBytes);
   const end = segments.word(op.orderEnd.offsetBytes);
   for (let k = segments.word(op.orderBegin.offsetBytes); k < end; k++)
-    if (addresses.at(order.at(k)) >= endUnits) return false;
+    if (addresses[order[k]!]! >= endUnits) return false;
   return true;
 }
 

@@ -1,5 +1,7 @@
 /// <reference path="../web-assembly.d.ts" />
-import { FlashlmError } from "@flashlm/contracts";
+import { ADDRESS_UNIT_BYTES, FlashlmError } from "@flashlm/contracts";
+import { FAULT_ADDRESS } from "../../../assembly/layout.js";
+import { faultOf } from "../runner.js";
 
 /** How each memory of an arena is divided. Bytes. */
 export interface SegmentSizes {
@@ -13,12 +15,15 @@ export interface SegmentSizes {
 /** The memories that an arena is made of, as the host sees them. An address is an offset in bytes from the arena's start. */
 export class Segments {
   readonly segmentBytes: number;
+  /** The same in units of record addresses. */
+  readonly segmentUnits: number;
   readonly bytes: readonly Uint8Array[];
   readonly words: readonly Uint32Array[];
   readonly floats: readonly Float32Array[];
 
   constructor(memories: readonly WebAssembly.Memory[], segmentBytes: number) {
     this.segmentBytes = segmentBytes;
+    this.segmentUnits = segmentBytes / ADDRESS_UNIT_BYTES;
     this.bytes = memories.map(({ buffer }) => new Uint8Array(buffer, 0, segmentBytes));
     this.words = memories.map(({ buffer }) => new Uint32Array(buffer, 0, segmentBytes / 4));
     this.floats = memories.map(({ buffer }) => new Float32Array(buffer, 0, segmentBytes / 4));
@@ -31,7 +36,8 @@ export class Segments {
 
   /** Offset in its memory. */
   localOf(address: number): number {
-    return address % this.segmentBytes;
+    // The remainder of numbers beyond 32 bits is far slower than this.
+    return address - Math.floor(address / this.segmentBytes) * this.segmentBytes;
   }
 
   /** True where all bytes from `address` on lie in one memory of the arena. */
@@ -51,9 +57,22 @@ export class Segments {
     );
   }
 
+  /** Index of the memory of the record at a unit. @throws KERNEL_SHAPE where it has none or would reach beyond its memory. */
+  recordIndex(unit: number, lengthBytes: number): number {
+    const index = Math.floor(unit / this.segmentUnits);
+    const endBytes = (unit - index * this.segmentUnits) * ADDRESS_UNIT_BYTES + lengthBytes;
+    if (unit > 0 && index < this.bytes.length && endBytes <= this.segmentBytes) return index;
+    throw faultOf(FAULT_ADDRESS);
+  }
+
   /** The u32 at an address, a multiple of 4. */
   word(address: number): number {
     return this.words[this.indexOf(address)]![this.localOf(address) / 4]!;
+  }
+
+  /** The u32 from an address on, to the end of its memory. */
+  list(address: number): Uint32Array {
+    return this.words[this.indexOf(address)]!.subarray(this.localOf(address) / 4);
   }
 
   /** Copies rows of bytes; the distance from row to row may differ. */
