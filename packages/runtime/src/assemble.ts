@@ -158,7 +158,11 @@ async function join(
   checkVersions({ bundle, reader: opened, kernels });
   const reader = attachMemory(opened, kernels.memory);
   const state = createRunState(bundle, plan, kernels);
-  const residency = await loadBlocks(parts, plan, reader, kernels);
+  const checkAbort = (): void => {
+    if (options.shouldStop?.())
+      throw new FlashlmError("ENGINE_ABORTED", "The generation was stopped by its caller.");
+  };
+  const residency = await loadBlocks(parts, plan, reader, kernels, checkAbort);
   const { cache, records, lookAhead, planner } = createRecords(parts, options, plan, reader, kernels, state);
   const predictor = createPredictor(parts, plan, kernels, state, residency);
   const { onActivations } = options;
@@ -181,10 +185,7 @@ async function join(
       cache.advanceToken();
       lookAhead?.advanceToken();
     },
-    checkAbort: () => {
-      if (options.shouldStop?.())
-        throw new FlashlmError("ENGINE_ABORTED", "The generation was stopped by its caller.");
-    },
+    checkAbort,
     ...(onActivations
       ? { onActivations: (flight, tokenCount) => onActivations(flight, tokenCount, activation) }
       : {}),
@@ -231,6 +232,7 @@ async function loadBlocks(
   plan: MemoryPlan,
   reader: FlashReader,
   kernels: KernelSet,
+  checkAbort: () => void,
 ): Promise<Residency> {
   const { bundle, predictor } = parts;
   const singles = pinnedTensors(bundle, plan.headResident).map((tensor) => ({
@@ -248,6 +250,7 @@ async function loadBlocks(
     bufferBytes: plan.blockBufferBytes,
     bufferCount: plan.blockBufferCount,
     largestBlockBytes: largest,
+    checkAbort,
   });
   for (const { name, extent } of singles) await residency.add(name, extent, true);
   for (const [layerIndex, layer] of layers.entries()) {

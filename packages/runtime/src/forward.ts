@@ -22,7 +22,7 @@ export interface ForwardParts {
   /** Per layer, what joins the FFN's result to the residual stream; null where it has been added to that directly. */
   readonly joinPrograms: readonly (KernelProgram | null)[];
   readonly advanceToken: () => void;
-  /** Throws when the caller wants the work to stop; called for every layer and every chunk of its records. */
+  /** Throws when the caller wants the work to stop; called whenever something was computed, before more is read. */
   readonly checkAbort: () => void;
   /** Observes the FFN activations of a layer's chunk (calibration); absent in normal runs. */
   readonly onActivations?: (flight: Flight, tokenCount: number) => void;
@@ -60,6 +60,7 @@ export class ForwardPass {
     windowTokens: number = tokenCount === 1 ? 1 : 0,
   ): Promise<void> {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
+    this.#parts.checkAbort();
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
     residency.startAt("attention.0");
@@ -68,10 +69,10 @@ export class ForwardPass {
     const embedding = embed(tokens, tokenCount);
     if (embedding) await embedding;
     for (let layerIndex = 0; layerIndex < attentionPrograms.length; layerIndex++) {
-      this.#parts.checkAbort();
       await residency.need(`attention.${layerIndex}`);
       const attending = kernels.run(attentionPrograms[layerIndex]!);
       if (attending) await attending;
+      this.#parts.checkAbort();
       const join = joinPrograms[layerIndex];
       // Biases and norms of the FFN are in the same block.
       const isNeeded = bundle.manifest.model.ffn.bias || join;
@@ -95,7 +96,6 @@ export class ForwardPass {
       this.keptNeurons += tokenCount * this.#allIds.length;
     }
     for (let last = false; !last; ) {
-      this.#parts.checkAbort();
       if (dense) this.#readAhead(layerIndex);
       const flight = records.next();
       if (!flight) break;
@@ -108,6 +108,7 @@ export class ForwardPass {
       this.#parts.onActivations?.(flight, tokenCount);
       const projecting = kernels.run(last ? flight.lastDown : flight.down);
       if (projecting) await projecting;
+      this.#parts.checkAbort();
       records.finish(flight);
     }
   }
@@ -142,6 +143,7 @@ export class ForwardPass {
     const program = predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
+    this.#parts.checkAbort();
     this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
     const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
     const { ids, steps } = this.#union;

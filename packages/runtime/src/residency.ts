@@ -38,6 +38,8 @@ export interface ResidencySizes {
   readonly bufferCount: number;
   /** The largest block that will be added. */
   readonly largestBlockBytes: number;
+  /** Throws when the caller wants the work to stop; called for every piece that is waited for. */
+  readonly checkAbort: () => void;
 }
 
 /**
@@ -53,6 +55,7 @@ export class Residency {
   /** Indices of buffers that hold nothing: blocks are not given up in the order in which they came. */
   #freeBuffers: number[] = [];
   readonly #batch: ReadBatch;
+  readonly #checkAbort: () => void;
   readonly #order: Block[] = [];
   readonly #streamed: Block[] = [];
   #flights: Flight[] = [];
@@ -63,11 +66,12 @@ export class Residency {
   constructor(
     reader: FlashReader,
     kernels: KernelSet,
-    { bufferBytes, bufferCount, largestBlockBytes }: ResidencySizes,
+    { bufferBytes, bufferCount, largestBlockBytes, checkAbort }: ResidencySizes,
   ) {
     this.#reader = reader;
     this.#kernels = kernels;
     this.#verifier = new TensorVerifier(kernels);
+    this.#checkAbort = checkAbort;
     this.#batch = new ReadBatch(pieceCount(Math.max(largestBlockBytes, bufferBytes)) + 1);
     for (let index = 0; index < bufferCount; index++)
       this.#buffers.push(kernels.memory.allocate(bufferBytes, BLOCK_ALIGNMENT_BYTES));
@@ -155,12 +159,15 @@ export class Residency {
     const block = this.#blocks.get(name);
     if (!block || block.resident) return;
     this.pump();
-    const flight = this.#flights.shift();
+    const flight = this.#flights[0];
     if (flight?.block !== block)
       throw new FlashlmError("ENGINE_CONTRACT", `Expected streamed block ${name} next.`);
     const start = performance.now();
-    flight.pending.waitAll();
+    do this.#checkAbort();
+    while (flight.pending.waitNext() >= 0);
     this.waitMs += performance.now() - start;
+    // Until now a failure would have left it among those that are given up.
+    this.#flights.shift();
     block.bufferIndex = flight.bufferIndex;
     await this.#settle(block, this.#buffers[flight.bufferIndex]!);
   }

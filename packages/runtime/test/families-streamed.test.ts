@@ -1,21 +1,9 @@
 import { join } from "node:path";
-import { FlashlmError } from "@flashlm/contracts";
-import { planEngine } from "@flashlm/runtime";
 import { afterAll, describe, expect, it } from "vitest";
-import { bundleInto, engineOf, greedy, partsOf } from "./support/engines.js";
+import { bundleInto, engineOf, greedy, leastBytes, partsOf } from "./support/engines.js";
 import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
 
 const CONTEXT = 160;
-
-/** The smallest budget that runs: what a plan for nothing says is missing. */
-function leastBytes(parts: Parameters<typeof planEngine>[0]): number {
-  try {
-    planEngine(parts, { memoryBytes: 1, contextLength: CONTEXT, threadCount: 2 });
-  } catch (error) {
-    if (FlashlmError.isInstance(error)) return 1 + Number(error.details["missingBytes"]);
-  }
-  throw new Error("a budget of one byte was accepted");
-}
 
 /** Families whose layers have something to do behind the FFN, or tables outside the layers. */
 for (const family of ["gemma2", "gemma3", "llama", "olmo2", "opt", "opt-post-norm", "falcon-rw", "phi"]) {
@@ -26,7 +14,7 @@ for (const family of ["gemma2", "gemma3", "llama", "olmo2", "opt", "opt-post-nor
     it("gives the reference's tokens while every layer is streamed", async () => {
       const bundle = await bundleInto(path!, folder.path, "f32");
       const { prompt, greedy: expected } = readJson<Expected>(join(path!, "expected.json"));
-      const memoryBytes = leastBytes(partsOf(bundle, {}));
+      const memoryBytes = leastBytes(partsOf(bundle, {}), CONTEXT);
       const options = { memoryBytes, contextLength: CONTEXT, promptChunkTokens: 64 };
       const engine = await engineOf(bundle, { options });
       try {
@@ -50,7 +38,7 @@ for (const family of ["opt", "opt-post-norm", "llama-relu"]) {
       const bundle = await bundleInto(path!, folder.path, "f32");
       const { prompt } = readJson<Expected>(join(path!, "expected.json"));
       const mix = { sparsity: "oracle" };
-      const memoryBytes = leastBytes(partsOf(bundle, mix));
+      const memoryBytes = leastBytes(partsOf(bundle, mix), CONTEXT);
       const runs = [];
       for (const budget of [Number.POSITIVE_INFINITY, memoryBytes]) {
         const options = { memoryBytes: budget, contextLength: CONTEXT };

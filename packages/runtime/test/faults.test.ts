@@ -1,10 +1,10 @@
 import { cpSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { openBundle } from "@flashlm/bundler";
-import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
+import { type BundleIndex, FlashlmError, type FlashReader, type TokenGenerator } from "@flashlm/contracts";
 import { createFaultyReader, createNodeReader } from "@flashlm/flash-io";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bundleInto, engineOf, greedy } from "./support/engines.js";
+import { bundleInto, engineOf, greedy, leastBytes, partsOf } from "./support/engines.js";
 import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
 
 const path = fixture("families/llama-relu");
@@ -105,13 +105,34 @@ describe.skipIf(path === null)("faults in mid-run", () => {
     expect(await codeOf(greedy(engine, expected.prompt, 1))).toBe("ENGINE_CLOSED");
   });
 
-  it("a stop word ends the work between layers", async () => {
-    let left = 40;
-    const engine = await engineOf(bundle, { options: { shouldStop: () => left-- <= 0 } });
-    expect(await closing(engine, (open) => codeOf(greedy(open, expected.prompt, 128)))).toBe(
-      "ENGINE_ABORTED",
-    );
-  });
+  it.each(["dense", "oracle"])(
+    "a stop word ends the work, and nothing more is read: %s",
+    async (sparsity) => {
+      let asksLeft = Number.POSITIVE_INFINITY;
+      let submittedLate = 0;
+      const openReader = async (paths: readonly string[]): Promise<FlashReader> => {
+        const reader = await createNodeReader(paths);
+        const submit = reader.submit.bind(reader);
+        reader.submit = (...reads) => {
+          if (asksLeft < 0) submittedLate++;
+          return submit(...reads);
+        };
+        return reader;
+      };
+      const memoryBytes = leastBytes(partsOf(bundle, { sparsity }), 256);
+      const options = { shouldStop: () => --asksLeft < 0, memoryBytes, contextLength: 256 };
+      const engine = await engineOf(bundle, { sparsity, options, parts: { openReader } });
+      await closing(engine, async (open) => {
+        for (let asks = 1; asks < 400; asks += 13) {
+          asksLeft = asks;
+          expect(await codeOf(greedy(open, expected.prompt, 128))).toBe("ENGINE_ABORTED");
+        }
+        expect(submittedLate).toBe(0);
+        asksLeft = Number.POSITIVE_INFINITY;
+        expect(await greedy(open, expected.prompt, 16)).toEqual(expected.greedy.slice(0, 16));
+      });
+    },
+  );
 
   it("a budget below one layer is refused with the missing bytes", async () => {
     expect(await codeOf(engineOf(bundle, { options: { memoryBytes: 100_000 } }))).toBe("BUDGET_TOO_SMALL");

@@ -1,10 +1,22 @@
 import { join } from "node:path";
 import { hashCheckpoint, openBundle, openCheckpoint, writeBundle } from "@flashlm/bundler";
-import type { BundleIndex, CachePart, TokenGenerator, WeightDtype } from "@flashlm/contracts";
+import {
+  type BundleIndex,
+  type CachePart,
+  FlashlmError,
+  type TokenGenerator,
+  type WeightDtype,
+} from "@flashlm/contracts";
 import { createMemoryReader, createNodeReader, createReadPlanner } from "@flashlm/flash-io";
 import { kernelOverheadBytes, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
-import { createEngine, createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
+import {
+  createEngine,
+  createSampler,
+  type EngineOptions,
+  type EngineParts,
+  planEngine,
+} from "@flashlm/runtime";
 import { slotMapCache } from "@flashlm/window-cache";
 
 /** A mix of parts; what is left out is the default one. */
@@ -48,6 +60,16 @@ export function partsOf(bundle: BundleIndex, mix: Mix): EngineParts {
     createSampler,
     ...mix.parts,
   };
+}
+
+/** The smallest budget that runs: what a plan for nothing says is missing. */
+export function leastBytes(parts: EngineParts, contextLength: number): number {
+  try {
+    planEngine(parts, { memoryBytes: 1, contextLength, threadCount: 2 });
+  } catch (error) {
+    if (FlashlmError.isInstance(error)) return 1 + Number(error.details["missingBytes"]);
+  }
+  throw new Error("a budget of one byte was accepted");
 }
 
 /** Makes an engine on this thread. The caller closes it. */
