@@ -223,7 +223,7 @@ export const AREAS = [
       ],
       BUDGET_TOO_SMALL: [
         "The limit is too small to run the model at all.",
-        "The message says how many bytes are missing. Raise `--memory` or lower `--context`.",
+        "The message says how much is needed. Raise `--memory` or lower `--context`.",
       ],
     },
   },

@@ -17,10 +17,10 @@ const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 /** The smallest budget of weights and caches that a run takes: what its refusal of a smaller one asks for. `argsWith` makes the run of a `--memory`. */
 export async function leastBytes(argsWith) {
-  const [program, args] = flashlmCommand([...argsWith("1MiB"), "--json"]);
+  const [program, args] = flashlmCommand([...argsWith("0.001%"), "--json"]);
   const { code, output } = await run(program, args, { env: PROOF_ENV });
   const asked = /at least (\d+)/.exec(output);
-  if (code === 0 || asked === null) throw new Error(`1 MiB was not refused:\n${output.slice(-500)}`);
+  if (code === 0 || asked === null) throw new Error(`0.001 % was not refused:\n${output.slice(-500)}`);
   return Number(asked[1]);
 }
 

@@ -8,12 +8,12 @@ import {
   type KernelSpeed,
   type LookAheadShares,
   type MemoryPlan,
-  planEngine,
   probeKernels,
   type TokenForecast,
 } from "@flashlm/runtime";
 import { loadDeviceProfile, profileOfReader } from "./device-store.js";
-import { canLookAhead, choosePredictor, composeParts, engineOptions } from "./engine-parts.js";
+import { isTooSmall, planWithin } from "./engine-memory.js";
+import { canLookAhead, choosePredictor } from "./engine-parts.js";
 import { loadDemand, loadKernelSpeed, loadLookAhead, saveKernelSpeed } from "./measured-store.js";
 import type { EngineFlags } from "./options.js";
 import { readerFactory } from "./readers.js";
@@ -131,7 +131,7 @@ export function outlookOf(
 ): Outlook {
   const look = (own: EngineFlags): Outlook => {
     const { setup, overheadBytes } = setUpEngine(model, own, contextNeeded);
-    const plan = planEngine(composeParts(model.bundle, own), engineOptions(setup));
+    const plan = planWithin(model.bundle, own, setup);
     const positions = positionCount ?? Math.floor(plan.contextLength / 2);
     const forecast = forecastPlan(model, own, plan, measured, positions);
     return { flags: own, plan, overheadBytes, forecast, otherWay: null };
@@ -150,7 +150,7 @@ function orTooSmall<Value>(make: () => Value): Value | null {
   try {
     return make();
   } catch (error) {
-    if (FlashlmError.isInstance(error) && error.code === "BUDGET_TOO_SMALL") return null;
+    if (isTooSmall(error)) return null;
     throw error;
   }
 }

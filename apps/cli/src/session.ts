@@ -2,22 +2,14 @@ import { Worker } from "node:worker_threads";
 import { openBundle } from "@flashlm/bundler";
 import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
 import { usualThreadCount } from "@flashlm/kernels";
-import {
-  connectGenerator,
-  loadTokenizer,
-  type MemoryPlan,
-  planEngine,
-  type TextTokenizer,
-} from "@flashlm/runtime";
+import { connectGenerator, loadTokenizer, type MemoryPlan, type TextTokenizer } from "@flashlm/runtime";
 import type { OpenDraft } from "./draft.js";
-import { composeParts, type EngineSetup, engineOptions } from "./engine-parts.js";
+import { engineMemory, planWithin } from "./engine-memory.js";
+import type { EngineSetup } from "./engine-parts.js";
 import { loadDemand } from "./measured-store.js";
 import { formatBytes, parseMemory } from "./memory-option.js";
 import { resolveBundle } from "./model-path.js";
 import type { EngineFlags } from "./options.js";
-
-/** What the engine's, the reader's and the compute threads add to the process once they run (measured with the embedded model, rounded up). */
-const THREADS_OVERHEAD_BYTES = 72 * 1024 ** 2;
 
 /** A bundle with its tokenizer, before the engine is made. */
 export interface OpenModel {
@@ -59,21 +51,6 @@ export function needTokenizer(model: OpenModel): TextTokenizer {
     "TOKENIZER_UNSUPPORTED",
     "Expected a tokenizer but the bundle has none. Give token ids instead (--prompt-tokens 1,2,3).",
   );
-}
-
-/** Bytes that `--memory` leaves to an engine of this process, and those that the process itself needs. */
-export function engineMemory(
-  bundle: BundleIndex,
-  flags: Pick<EngineFlags, "memory">,
-): { readonly memoryBytes: number; readonly overheadBytes: number } {
-  const option = parseMemory(flags.memory);
-  const overheadBytes = process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
-  const limits = {
-    share: () => (option.kind === "share" ? Math.floor(option.share * bundle.weightBytes) : 0),
-    bytes: () => (option.kind === "bytes" ? option.bytes - overheadBytes : 0),
-    max: () => Number.POSITIVE_INFINITY,
-  };
-  return { memoryBytes: limits[option.kind](), overheadBytes };
 }
 
 /** What an engine is set up with, and what the process needs beside it. */
@@ -119,17 +96,14 @@ export async function startSession(
 ): Promise<Session> {
   const { setup: alone, overheadBytes } = setUpEngine(model, flags, contextNeeded);
   const draftSetup = draft && setUpDraft(draft, alone, flags.context);
-  const draftPlan =
-    draft && draftSetup
-      ? planEngine(composeParts(draft.model.bundle, draftSetup.flags), engineOptions(draftSetup))
-      : null;
+  const draftPlan = draft && draftSetup ? planWithin(draft.model.bundle, draftSetup.flags, draftSetup) : null;
   const isShared = parseMemory(flags.memory).kind === "bytes";
   const setup: EngineSetup = {
     ...alone,
     memoryBytes: alone.memoryBytes - (isShared ? (draftPlan?.totalBytes ?? 0) : 0),
     ...(draft && draftSetup ? { draft: { setup: draftSetup, tokens: draft.draftTokens } } : {}),
   };
-  const plan = planEngine(composeParts(model.bundle, flags), engineOptions(setup));
+  const plan = planWithin(model.bundle, flags, setup);
   const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { workerData: setup });
   const generator = await connectGenerator(worker, setup.stop);
   const limitBytes = plan.totalBytes + (draftPlan?.totalBytes ?? 0) + overheadBytes;

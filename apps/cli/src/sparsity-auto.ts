@@ -1,7 +1,5 @@
-import { FlashlmError } from "@flashlm/contracts";
 import { losslessChoices, type PredictorChoice, sharesKnown } from "@flashlm/predictor";
-import { planEngine } from "@flashlm/runtime";
-import { composeParts, engineOptions } from "./engine-parts.js";
+import { isTooSmall, planWithin } from "./engine-memory.js";
 import { forecastLimit, measuredWith, savedMeasurements } from "./forecasting.js";
 import type { EngineFlags } from "./options.js";
 import { type OpenModel, setUpEngine } from "./session.js";
@@ -50,10 +48,10 @@ async function fastest<Flags extends EngineFlags>(
 function canPlan(model: OpenModel, flags: EngineFlags, contextNeeded: number): boolean {
   try {
     const { setup } = setUpEngine(model, flags, contextNeeded);
-    planEngine(composeParts(model.bundle, flags), engineOptions(setup));
+    planWithin(model.bundle, flags, setup);
     return true;
   } catch (error) {
-    if (FlashlmError.isInstance(error) && error.code === "BUDGET_TOO_SMALL") return false;
+    if (isTooSmall(error)) return false;
     throw error;
   }
 }

@@ -78,6 +78,16 @@ describe.skipIf(model === null)("planning", () => {
     expect((await flashlm(home, ["plan", model!, "--memory", "1%"])).stderr).toContain("[BUDGET_TOO_SMALL]");
   });
 
+  test("a limit for the whole process that is too small names one that is not", async () => {
+    const command = ["run", model!, ...prompt, "--max-tokens", "2", "--context", "64", "--memory"];
+    const { stderr } = await flashlm(home, [...command, "20MiB"]);
+    const least =
+      /Expected --memory of at least ([\d.]+) MiB, of which the process .*but it is 20.0 MiB/.exec(stderr);
+    // What the process itself takes differs by a few MiB from run to run.
+    const { code } = await flashlm(home, [...command, `${Math.ceil(Number(least?.[1]) + 16)}MiB`]);
+    expect(code).toBe(0);
+  });
+
   test("the forecast of what a dense run reads agrees with what it reads", async () => {
     const context = ["--context", "64"];
     const { stderr } = await flashlm(home, ["run", model!, ...prompt, ...context, "--memory", "1%"]);

@@ -1,6 +1,7 @@
 import { FlashlmError } from "@flashlm/contracts";
 import type { MemoryPlan, TokenForecast } from "@flashlm/runtime";
 import type { Command } from "commander";
+import { isTooSmall } from "../engine-memory.js";
 import { canLookAhead } from "../engine-parts.js";
 import { type Measured, measureForForecast, outlookOf } from "../forecasting.js";
 import { formatBytes } from "../memory-option.js";
@@ -97,8 +98,7 @@ function planRow(model: OpenModel, flags: PlanFlags, measured: Measured): Row {
       ...(otherWay ? { otherWayMs: otherWay.tokenMs } : {}),
     };
   } catch (error) {
-    if (FlashlmError.isInstance(error) && error.code === "BUDGET_TOO_SMALL")
-      return { memory, tooSmall: error.message };
+    if (isTooSmall(error)) return { memory, tooSmall: error.message };
     throw error;
   }
 }

@@ -1,7 +1,11 @@
 import { createHash } from "node:crypto";
-import { createReadStream, statSync } from "node:fs";
+import { statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import { FlashlmError } from "@flashlm/contracts";
+
+/** Bytes per read. */
+const READ_BYTES = 1 << 20;
 
 /** Called about once per MiB with the bytes hashed so far and in all. */
 export type HashProgress = (hashedBytes: number, totalBytes: number) => void;
@@ -16,13 +20,14 @@ export type HashProgress = (hashedBytes: number, totalBytes: number) => void;
 export async function hashCheckpoint(paths: readonly string[], onProgress?: HashProgress): Promise<string> {
   const state = { hashedBytes: 0, totalBytes: 0 };
   const lines: string[] = [];
+  const buffer = new Uint8Array(READ_BYTES);
   try {
     for (const path of paths) state.totalBytes += statSync(path).size;
     for (const path of paths) {
       const hash = createHash("sha256");
-      for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
-        hash.update(chunk as Buffer);
-        state.hashedBytes += (chunk as Buffer).length;
+      for await (const chunk of chunksOf(path, buffer)) {
+        hash.update(chunk);
+        state.hashedBytes += chunk.length;
         onProgress?.(state.hashedBytes, state.totalBytes);
       }
       const digest = hash.digest("hex");
@@ -39,4 +44,18 @@ export async function hashCheckpoint(paths: readonly string[], onProgress?: Hash
     total.update(`${digest}  ${name}\n`);
   }
   return total.digest("hex");
+}
+
+/** A file piece by piece through one buffer: a stream's new ones would stay in memory until they are collected. */
+async function* chunksOf(path: string, buffer: Uint8Array): AsyncIterable<Uint8Array> {
+  const file = await open(path);
+  try {
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
 }
