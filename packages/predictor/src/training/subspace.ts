@@ -1,0 +1,137 @@
+import { bestCombinations } from "./combinations.js";
+import { directionsOf, type Estimate, estimateOps } from "./estimate.js";
+import { type HeadParameters, type StartMatrices, searchedRows } from "./head-parameters.js";
+import { orthonormaliseRows } from "./orthonormalise.js";
+import { pseudoRandom } from "./pseudo-random.js";
+import { transposeInto } from "./transpose.js";
+import type { Workspace } from "./workspace.js";
+
+/** Steps of subspace iteration; each squares the ratios between singular values once more, and what is not settled by then differs little. */
+const SUBSPACE_STEPS = 4;
+
+/**
+ * The head of `rank` that explains most of the weighted targets: with W the `weight` `[neuronCount, hiddenSize]`, D the diagonal of `importance` and y' the estimate,
+ * the truncated singular value decomposition of D W S^½. Vectors v are iterated, v <- Wᵀ D² W (S v), which needs products with a few vectors only, and the best
+ * combinations of them taken at the end (Rayleigh and Ritz). Those are orthonormal in the metric S; `a` becomes Gᵀ v and `b` W S v, so that b a x is the part of W y'
+ * along them and the squares of a row of `b` sum to the variance of it. Directions that do not vary become 0. Overwrites `scores` and `weightTransposed`.
+ */
+export async function findSubspace(
+  workspace: Workspace,
+  head: HeadParameters & StartMatrices,
+  estimate: Estimate,
+  importance: Float64Array,
+): Promise<void> {
+  const { hiddenSize: d, neuronCount: n } = head.shape;
+  const count = searchedRows(head.shape);
+  weightTransposed(head, importance);
+  const random = pseudoRandom(0);
+  for (let at = 0; at < count * d; at++) head.subspace.floats[at] = random() / 2 ** 31 - 1;
+  const estimateAndWeigh = [
+    ...estimateOps(workspace, head, estimate),
+    workspace.product({
+      weight: head.weight.handle,
+      rowCount: n,
+      columnCount: d,
+      source: head.images.handle,
+      tokenCount: count,
+      target: head.scores.handle,
+    }),
+  ];
+  const step = workspace.compile(
+    ...estimateAndWeigh,
+    workspace.product({
+      weight: head.weightTransposed.handle,
+      rowCount: d,
+      columnCount: n,
+      source: head.scores.handle,
+      tokenCount: count,
+      target: head.subspace.handle,
+    }),
+  );
+  const last = workspace.compile(...estimateAndWeigh);
+  for (let index = 0; index <= SUBSPACE_STEPS; index++) {
+    orthonormaliseRows(head.subspace.floats, count, d);
+    for (let at = 0; at < count * d; at++)
+      head.images.floats[at] = estimate.ridge * head.subspace.floats[at]!;
+    await workspace.run(index < SUBSPACE_STEPS ? step : last);
+  }
+  await combine(workspace, head, estimate, importance);
+}
+
+/** Into `weightTransposed`: Wᵀ D², `[hiddenSize, neuronCount]`. */
+function weightTransposed(head: HeadParameters & StartMatrices, importance: Float64Array): void {
+  const { hiddenSize: d, neuronCount: n } = head.shape;
+  const target = head.weightTransposed.floats;
+  const squares = Float32Array.from(importance, (value) => value * value);
+  transposeInto(head.weight.floats, n, d, target);
+  for (let row = 0; row < d; row++) {
+    const from = row * n;
+    for (let neuron = 0; neuron < n; neuron++) target[from + neuron]! *= squares[neuron]!;
+  }
+}
+
+/** Writes `a` and `b` as the best combinations of the vectors in `subspace`, of which `scores` holds the rows W S v, `[k, neuronCount]`. */
+async function combine(
+  workspace: Workspace,
+  head: HeadParameters & StartMatrices,
+  estimate: Estimate,
+  importance: Float64Array,
+): Promise<void> {
+  const { hiddenSize: d, neuronCount: n, rank } = head.shape;
+  const count = searchedRows(head.shape);
+  const [small, wide, copy] = [
+    { rowCount: count, tokenCount: count },
+    head.scores.floats,
+    head.weightTransposed,
+  ];
+  for (let row = 0; row < count; row++)
+    for (let neuron = 0; neuron < n; neuron++)
+      copy.floats[row * n + neuron] = wide[row * n + neuron]! * importance[neuron]!;
+  await workspace.run(
+    workspace.compile(
+      workspace.product({
+        ...small,
+        weight: head.subspace.handle,
+        columnCount: d,
+        source: head.images.handle,
+        target: head.gram.handle,
+      }),
+      workspace.product({
+        ...small,
+        weight: copy.handle,
+        columnCount: n,
+        source: copy.handle,
+        target: head.weightedGram.handle,
+      }),
+    ),
+  );
+  const combinations = bestCombinations(
+    head.weightedGram.floats,
+    head.gram.floats.subarray(0, count * count),
+    count,
+    rank,
+  );
+  head.gram.floats.set(combinations);
+  transposeInto(directionsOf(head, estimate).floats, count, d, head.between.floats);
+  transposeInto(wide, count, n, copy.floats);
+  await workspace.run(
+    workspace.compile(
+      workspace.product({
+        weight: head.between.handle,
+        rowCount: d,
+        columnCount: count,
+        source: head.gram.handle,
+        tokenCount: rank,
+        target: head.a.handle,
+      }),
+      workspace.product({
+        weight: head.gram.handle,
+        rowCount: rank,
+        columnCount: count,
+        source: copy.handle,
+        tokenCount: n,
+        target: head.b.handle,
+      }),
+    ),
+  );
+}
