@@ -38,7 +38,7 @@ export interface StartMatrices {
   /** Inverse of a Cholesky factor, at most `[hiddenSize, hiddenSize]`, and transposed. */
   readonly factor: Matrix;
   readonly factorTransposed: Matrix;
-  /** `[neuronCount, hiddenSize]`, and transposed with weighted neurons. */
+  /** `[neuronCount, hiddenSize]`, and transposed. */
   readonly weight: Matrix;
   readonly weightTransposed: Matrix;
   /** The vectors that are iterated, what the head reads for each, and what the weight is applied to, `[k, hiddenSize]`. */

@@ -23,10 +23,10 @@ export async function findSubspace(
 ): Promise<void> {
   const { hiddenSize: d, neuronCount: n } = head.shape;
   const count = searchedRows(head.shape);
-  weightTransposed(head, importance);
+  transposeInto(head.weight.floats, n, d, head.weightTransposed.floats);
   const random = pseudoRandom(0);
   for (let at = 0; at < count * d; at++) head.subspace.floats[at] = random() / 2 ** 31 - 1;
-  const estimateAndWeigh = [
+  const there = workspace.compile(
     ...estimateOps(workspace, head, estimate),
     workspace.product({
       weight: head.weight.handle,
@@ -36,9 +36,8 @@ export async function findSubspace(
       tokenCount: count,
       target: head.scores.handle,
     }),
-  ];
-  const step = workspace.compile(
-    ...estimateAndWeigh,
+  );
+  const back = workspace.compile(
     workspace.product({
       weight: head.weightTransposed.handle,
       rowCount: d,
@@ -48,25 +47,30 @@ export async function findSubspace(
       target: head.subspace.handle,
     }),
   );
-  const last = workspace.compile(...estimateAndWeigh);
+  const squares = importance.map((value) => value * value);
   for (let index = 0; index <= SUBSPACE_STEPS; index++) {
-    orthonormaliseRows(head.subspace.floats, count, d);
     for (let at = 0; at < count * d; at++)
       head.images.floats[at] = estimate.ridge * head.subspace.floats[at]!;
-    await workspace.run(index < SUBSPACE_STEPS ? step : last);
+    await workspace.run(there);
+    if (index === SUBSPACE_STEPS) break;
+    scaleColumns(head.scores.floats, squares, count, head.scores.floats);
+    await workspace.run(back);
+    orthonormaliseRows(head.subspace.floats, count, d);
   }
   await combine(workspace, head, estimate, importance);
 }
 
-/** Into `weightTransposed`: Wᵀ D², `[hiddenSize, neuronCount]`. */
-function weightTransposed(head: HeadParameters & StartMatrices, importance: Float64Array): void {
-  const { hiddenSize: d, neuronCount: n } = head.shape;
-  const target = head.weightTransposed.floats;
-  const squares = Float32Array.from(importance, (value) => value * value);
-  transposeInto(head.weight.floats, n, d, target);
-  for (let row = 0; row < d; row++) {
-    const from = row * n;
-    for (let neuron = 0; neuron < n; neuron++) target[from + neuron]! *= squares[neuron]!;
+/** Each of `rowCount` rows times `factors`, element by element, into `target`. */
+function scaleColumns(
+  rows: Float32Array,
+  factors: Float64Array,
+  rowCount: number,
+  target: Float32Array,
+): void {
+  for (let row = 0; row < rowCount; row++) {
+    const from = row * factors.length;
+    for (let column = 0; column < factors.length; column++)
+      target[from + column] = rows[from + column]! * factors[column]!;
   }
 }
 
@@ -84,9 +88,7 @@ async function combine(
     head.scores.floats,
     head.weightTransposed,
   ];
-  for (let row = 0; row < count; row++)
-    for (let neuron = 0; neuron < n; neuron++)
-      copy.floats[row * n + neuron] = wide[row * n + neuron]! * importance[neuron]!;
+  scaleColumns(wide, importance, count, copy.floats);
   await workspace.run(
     workspace.compile(
       workspace.product({
