@@ -188,3 +188,25 @@ describe("scores of a start", () => {
     }
   });
 });
+
+describe("the sketch of a sample", () => {
+  it.each([false, true])("keeps lengths on average (look-ahead: %s)", async (lookAhead) => {
+    const shape: Case = { ...MANY, tokenCount: 1200, batchTokens: 64, lookAhead };
+    const { hiddenSize: d, neuronCount: n, tokenCount } = shape;
+    const { workspace, head, samples } = prepare(shape);
+    const sample = await loadStartSamples(workspace, head, samples);
+    const weight = transposed(rowsOf(samples.weight, n, d));
+    const squares = (rows: Rows): number[] =>
+      transposed(times(rows, weight)).map((column) => column.reduce((sum, value) => sum + value ** 2, 0));
+    for (const [source, sketch] of [
+      [samples.inputs, sample.sketch],
+      [samples.targetInputs, sample.targetSketch],
+    ] as const) {
+      const expected = squares(centred(source, tokenCount, d));
+      const shares = squares(rowsOf(sketch.floats, shape.batchTokens, d)).map((v, k) => v / expected[k]!);
+      // 64 rows: one standard deviation is sqrt(2 / 64) = 0.18 of a neuron's variance, and neurons err alike.
+      expect(Math.abs(shares.reduce((sum, share) => sum + share, 0) / n - 1)).toBeLessThan(0.2);
+      for (const share of shares) expect(Math.abs(share - 1)).toBeLessThan(4 * 0.18);
+    }
+  });
+});

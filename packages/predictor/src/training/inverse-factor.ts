@@ -4,7 +4,7 @@ import type { Matrix, Workspace } from "./workspace.js";
 /** Columns that are found together; all before them enter through one product of the kernels. */
 const BLOCK = 64;
 
-/** Matrices of {@link inverseFactor}, each of `size * size` elements at least. */
+/** Matrices of {@link inverseFactor}, each of `rowCount * rowCount` elements at least. */
 export interface FactorMatrices {
   /** In: A, symmetric and positive. Out: M = L⁻¹, where A = L Lᵀ (Cholesky), 0 above the diagonal. */
   readonly matrix: Matrix;
@@ -16,43 +16,43 @@ export interface FactorMatrices {
 }
 
 /**
- * The inverse of the Cholesky factor of `matrix` `[size, size]`, so that A⁻¹ = Mᵀ M. About 3 size³ operations in the kernels and `BLOCK` * size² outside them. Pivots
+ * The inverse of the Cholesky factor of `matrix` `[rowCount, rowCount]`, so that A⁻¹ = Mᵀ M. About 3 rowCount³ operations in the kernels and `BLOCK` * rowCount² outside them. Pivots
  * below `pivotMin` are raised to it: with a ridge on its diagonal no pivot of A is lower, but for rounding to f32.
  */
 export async function inverseFactor(
   workspace: Workspace,
   { matrix, transposed, lower, panel }: FactorMatrices,
-  size: number,
+  rowCount: number,
   pivotMin: number,
 ): Promise<void> {
-  lower.floats.fill(0, 0, size * size);
-  transposed.floats.fill(0, 0, size * size);
+  lower.floats.fill(0, 0, rowCount * rowCount);
+  transposed.floats.fill(0, 0, rowCount * rowCount);
   const rowsFrom = (row: number) => ({
     ...lower.handle,
-    offsetBytes: lower.handle.offsetBytes + row * size * 4,
+    offsetBytes: lower.handle.offsetBytes + row * rowCount * 4,
   });
   for (const inverting of [false, true]) {
-    for (let begin = 0; begin < size; begin += BLOCK) {
-      const count = Math.min(BLOCK, size - begin);
+    for (let begin = 0; begin < rowCount; begin += BLOCK) {
+      const count = Math.min(BLOCK, rowCount - begin);
       // What is not found yet is 0 and adds nothing.
       await workspace.multiply({
         weight: rowsFrom(begin),
         rowCount: count,
-        columnCount: size,
+        columnCount: rowCount,
         source: inverting ? transposed.handle : rowsFrom(begin),
-        tokenCount: inverting ? begin + count : size - begin,
+        tokenCount: inverting ? begin + count : rowCount - begin,
         target: panel.handle,
       });
-      const block = { size, begin, count };
+      const block = { rowCount, begin, count };
       if (inverting) invertRows(lower.floats, panel.floats, transposed.floats, block);
       else factorColumns(matrix.floats, panel.floats, lower.floats, block, pivotMin);
     }
   }
-  transposeInto(transposed.floats, size, size, matrix.floats);
+  transposeInto(transposed.floats, rowCount, rowCount, matrix.floats);
 }
 
 interface Block {
-  readonly size: number;
+  readonly rowCount: number;
   readonly begin: number;
   readonly count: number;
 }
@@ -62,14 +62,14 @@ function factorColumns(
   matrix: Float32Array,
   panel: Float32Array,
   lower: Float32Array,
-  { size, begin, count }: Block,
+  { rowCount, begin, count }: Block,
   pivotMin: number,
 ): void {
-  for (let row = begin; row < size; row++) {
-    const at = row * size + begin;
+  for (let row = begin; row < rowCount; row++) {
+    const at = row * rowCount + begin;
     const products = (row - begin) * count;
     for (let column = 0; column < Math.min(count, row - begin + 1); column++) {
-      const other = (begin + column) * size + begin;
+      const other = (begin + column) * rowCount + begin;
       let sum = matrix[at + column]! - panel[products + column]!;
       for (let k = 0; k < column; k++) sum -= lower[at + k]! * lower[other + k]!;
       lower[at + column] =
@@ -83,12 +83,12 @@ function invertRows(
   lower: Float32Array,
   panel: Float32Array,
   transposed: Float32Array,
-  { size, begin, count }: Block,
+  { rowCount, begin, count }: Block,
 ): void {
   for (let row = 0; row < begin + count; row++) {
-    const at = row * size + begin;
+    const at = row * rowCount + begin;
     for (let column = Math.max(0, row - begin); column < count; column++) {
-      const other = (begin + column) * size + begin;
+      const other = (begin + column) * rowCount + begin;
       let sum = (row === begin + column ? 1 : 0) - panel[row * count + column]!;
       for (let k = 0; k < column; k++) sum -= lower[other + k]! * transposed[at + k]!;
       transposed[at + column] = sum / lower[other + column]!;

@@ -1,4 +1,4 @@
-/** Eigenvalues of a symmetric matrix, in no order, and orthonormal eigenvectors as rows `[size, size]`. */
+/** Eigenvalues of a symmetric matrix, in no order, and orthonormal eigenvectors as rows `[rowCount, rowCount]`. */
 export interface Eigen {
   readonly values: Float64Array;
   readonly vectors: Float64Array;
@@ -7,15 +7,16 @@ export interface Eigen {
 /** Steps of the iteration per eigenvalue, at most; two or three are usual. */
 const STEPS_MAX = 60;
 
-/** Eigenvalues and eigenvectors of a symmetric `[size, size]` matrix: Householder's tridiagonal form, then implicit QL steps. About 9 size³ operations. */
-export function symmetricEigen(matrix: ArrayLike<number>, size: number): Eigen {
+/** Eigenvalues and eigenvectors of a symmetric `[rowCount, rowCount]` matrix: Householder's tridiagonal form, then implicit QL steps. About 9 rowCount³ operations. */
+export function symmetricEigen(matrix: ArrayLike<number>, rowCount: number): Eigen {
   const work = Float64Array.from(matrix);
-  const vectors = new Float64Array(size * size);
-  for (let k = 0; k < size; k++) vectors[k * size + k] = 1;
-  const below = new Float64Array(size);
-  for (let column = 0; column + 1 < size; column++) below[column] = reflect(work, vectors, size, column);
-  const values = Float64Array.from({ length: size }, (_, k) => work[k * size + k]!);
-  for (let index = 0; index < size; index++) {
+  const vectors = new Float64Array(rowCount * rowCount);
+  for (let k = 0; k < rowCount; k++) vectors[k * rowCount + k] = 1;
+  const below = new Float64Array(rowCount);
+  for (let column = 0; column + 1 < rowCount; column++)
+    below[column] = reflect(work, vectors, rowCount, column);
+  const values = Float64Array.from({ length: rowCount }, (_, k) => work[k * rowCount + k]!);
+  for (let index = 0; index < rowCount; index++) {
     for (let step = 0; step < STEPS_MAX; step++) {
       const end = blockEnd(values, below, index);
       if (end === index) break;
@@ -26,20 +27,23 @@ export function symmetricEigen(matrix: ArrayLike<number>, size: number): Eigen {
 }
 
 /** Reflects what is below the diagonal of a column onto its first element, from both sides, and the rows of `vectors`. Returns that element. */
-function reflect(work: Float64Array, vectors: Float64Array, size: number, column: number): number {
+function reflect(work: Float64Array, vectors: Float64Array, rowCount: number, column: number): number {
   const first = column + 1;
-  const normal = Float64Array.from({ length: size - first }, (_, k) => work[(first + k) * size + column]!);
+  const normal = Float64Array.from(
+    { length: rowCount - first },
+    (_, k) => work[(first + k) * rowCount + column]!,
+  );
   const length = Math.sqrt(normal.reduce((sum, value) => sum + value * value, 0));
   const reflected = normal[0]! > 0 ? -length : length;
   normal[0]! -= reflected;
   const squares = normal.reduce((sum, value) => sum + value * value, 0);
   if (squares === 0 || length === 0) return normal[0]! + reflected;
   const factor = 2 / squares;
-  const rest = size - first;
+  const rest = rowCount - first;
   const images = new Float64Array(rest);
   let along = 0;
   for (let row = 0; row < rest; row++) {
-    const from = (first + row) * size + first;
+    const from = (first + row) * rowCount + first;
     let sum = 0;
     for (let k = 0; k < rest; k++) sum += work[from + k]! * normal[k]!;
     images[row] = factor * sum;
@@ -47,14 +51,15 @@ function reflect(work: Float64Array, vectors: Float64Array, size: number, column
   }
   for (let row = 0; row < rest; row++) images[row]! -= 0.5 * factor * along * normal[row]!;
   for (let row = 0; row < rest; row++) {
-    const from = (first + row) * size + first;
+    const from = (first + row) * rowCount + first;
     for (let k = 0; k < rest; k++) work[from + k]! -= normal[row]! * images[k]! + images[row]! * normal[k]!;
   }
-  const sums = new Float64Array(size);
+  const sums = new Float64Array(rowCount);
   for (let row = 0; row < rest; row++)
-    for (let k = 0; k < size; k++) sums[k]! += normal[row]! * vectors[(first + row) * size + k]!;
+    for (let k = 0; k < rowCount; k++) sums[k]! += normal[row]! * vectors[(first + row) * rowCount + k]!;
   for (let row = 0; row < rest; row++)
-    for (let k = 0; k < size; k++) vectors[(first + row) * size + k]! -= factor * normal[row]! * sums[k]!;
+    for (let k = 0; k < rowCount; k++)
+      vectors[(first + row) * rowCount + k]! -= factor * normal[row]! * sums[k]!;
   return reflected;
 }
 
@@ -103,9 +108,15 @@ function qlStep(
   below[end] = 0;
 }
 
-function rotateRows(vectors: Float64Array, size: number, index: number, sine: number, cosine: number): void {
-  const [row, next] = [index * size, (index + 1) * size];
-  for (let k = 0; k < size; k++) {
+function rotateRows(
+  vectors: Float64Array,
+  rowCount: number,
+  index: number,
+  sine: number,
+  cosine: number,
+): void {
+  const [row, next] = [index * rowCount, (index + 1) * rowCount];
+  for (let k = 0; k < rowCount; k++) {
     const [x, y] = [vectors[row + k]!, vectors[next + k]!];
     vectors[next + k] = sine * x + cosine * y;
     vectors[row + k] = cosine * x - sine * y;
