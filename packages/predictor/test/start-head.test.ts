@@ -99,6 +99,10 @@ const MANY: Omit<Case, "lookAhead"> = {
 const CONSTANT: Case["change"] = (row) => {
   row[3] = 5;
 };
+/** One input varies about a hundred times as much as the others. */
+const OUTLIER: Case["change"] = (row, token) => {
+  row[5] = 300 * Math.sin(token * token);
+};
 
 describe.each([
   ["own inputs, fewer tokens than inputs", { ...FEW, lookAhead: false }],
@@ -107,6 +111,9 @@ describe.each([
   ["look-ahead, more tokens", { ...MANY, lookAhead: true }],
   ["own inputs, a constant column", { ...MANY, lookAhead: false, change: CONSTANT }],
   ["look-ahead, a constant column", { ...FEW, lookAhead: true, change: CONSTANT }],
+  ["own inputs, an outlier", { ...FEW, lookAhead: false, change: OUTLIER }],
+  ["look-ahead, an outlier, fewer tokens than inputs", { ...FEW, lookAhead: true, change: OUTLIER }],
+  ["look-ahead, an outlier, more tokens", { ...MANY, lookAhead: true, change: OUTLIER }],
   ["own inputs, full rank", { ...MANY, rank: 21, lookAhead: false }],
   ["look-ahead, as many tokens as inputs", { ...MANY, tokenCount: 21, lookAhead: true }],
 ] as [string, Case][])("the starting subspace: %s", (_name, shape) => {
