@@ -75,7 +75,7 @@ export function directionsOf(head: StartMatrices, { directions }: Estimate): Mat
   return directions.length === 0 ? head.subspace : head.directions;
 }
 
-/** Ops from all rows v of `subspace` to Gᵀ v and to `images`, which must hold ridge * v before and holds S v after. */
+/** Ops from all rows v of `subspace` to Gᵀ v and to `images`, which must hold ridge * v before and holds S v after. `scores` is overwritten. */
 export function estimateOps(
   workspace: Workspace,
   head: HeadParameters & StartMatrices,
@@ -83,7 +83,7 @@ export function estimateOps(
 ): KernelOp[] {
   const vectorCount = searchedRows(head.shape);
   const chain = (links: readonly Link[], from: Matrix, to: Matrix, accumulate: boolean): KernelOp[] => {
-    const between = [head.between, head.betweenToo];
+    const between = [head.between, head.scores];
     return links.map(({ matrix, rowCount, columnCount }, index) => {
       const isLast = index === links.length - 1;
       return workspace.product({

@@ -45,9 +45,8 @@ export interface StartMatrices {
   readonly subspace: Matrix;
   readonly directions: Matrix;
   readonly images: Matrix;
-  /** Between the products of a chain, `[k, hiddenSize]`. */
+  /** Between the products of a chain, in turns with `scores`; `[k, hiddenSize]`. */
   readonly between: Matrix;
-  readonly betweenToo: Matrix;
   /** `[k, k]`, and then `[rank, k]`. */
   readonly gram: Matrix;
   readonly weightedGram: Matrix;
@@ -99,7 +98,6 @@ function elementCounts(
     directions: vectors,
     images: vectors,
     between: vectors,
-    betweenToo: vectors,
     gram: Math.max(rank, searched) * searched,
     weightedGram: searched * searched,
   };

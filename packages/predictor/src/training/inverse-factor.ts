@@ -16,7 +16,7 @@ export interface FactorMatrices {
 }
 
 /**
- * The inverse of the Cholesky factor of `matrix` `[rowCount, rowCount]`, so that A⁻¹ = Mᵀ M. About 3 rowCount³ operations in the kernels and `BLOCK` * rowCount² outside them. Pivots
+ * The inverse of the Cholesky factor of `matrix` `[rowCount, rowCount]`, so that A⁻¹ = Mᵀ M. About 2 rowCount³ operations in the kernels and `BLOCK` * rowCount² outside them. Pivots
  * below `pivotMin` are raised to it: with a ridge on its diagonal no pivot of A is lower, but for rounding to f32.
  */
 export async function inverseFactor(

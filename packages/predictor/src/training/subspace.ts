@@ -6,7 +6,7 @@ import { pseudoRandom } from "./pseudo-random.js";
 import { transposeInto } from "./transpose.js";
 import type { Workspace } from "./workspace.js";
 
-/** Steps of subspace iteration; each squares the ratios between singular values once more, and what is not settled by then differs little. */
+/** Steps of subspace iteration; each sets two directions apart by the squared ratio of their singular values, and what is not settled by then differs little. */
 const SUBSPACE_STEPS = 4;
 
 /**
