@@ -1,7 +1,7 @@
 import type { HeadShape, Matrix, Workspace } from "./workspace.js";
 
-/** Rows beyond the rank that the search for the best subspace carries along: they make it converge. */
-export const EXTRA_ROWS = 8;
+/** Rows beyond the rank that are searched; the best are chosen among all at the end, so that neighbours of the last one settle too. */
+const EXTRA_ROWS = 8;
 
 /** Parameters of the head in training and everything that a minibatch needs, in kernel memory. */
 export interface HeadParameters {
@@ -28,34 +28,48 @@ export interface HeadParameters {
   readonly scoresTransposed: Matrix;
 }
 
-/** Matrices of the starting point: `[hiddenSize, hiddenSize]` and `[neuronCount, hiddenSize]` ones, used for several things in turn. */
+/** Matrices of the starting point; what stands in those that serve several things in turn is said where it is put there. `k` is {@link searchedRows}. */
 export interface StartMatrices {
-  readonly covariance: Matrix;
-  readonly targetCovariance: Matrix;
-  readonly cross: Matrix;
-  readonly square: Matrix;
+  /** What is known of the head's inputs and of the targets' inputs, at most `[hiddenSize, hiddenSize]` each. */
+  readonly inputs: Matrix;
+  readonly inputsTransposed: Matrix;
+  readonly targets: Matrix;
+  readonly targetsTransposed: Matrix;
+  /** Inverse of a Cholesky factor, at most `[hiddenSize, hiddenSize]`, and transposed. */
+  readonly factor: Matrix;
+  readonly factorTransposed: Matrix;
+  /** `[neuronCount, hiddenSize]`, and transposed. */
   readonly weight: Matrix;
-  readonly projected: Matrix;
-  readonly projectedTransposed: Matrix;
+  readonly weightTransposed: Matrix;
+  /** The vectors that are iterated, what the head reads for each, and what the weight is applied to, `[k, hiddenSize]`. */
   readonly subspace: Matrix;
-  readonly nextSubspace: Matrix;
+  readonly directions: Matrix;
+  readonly images: Matrix;
+  /** Between the products of a chain, in turns with `scores`; `[k, hiddenSize]`. */
+  readonly between: Matrix;
+  /** `[k, k]`, and then `[rank, k]`. */
+  readonly gram: Matrix;
+  readonly weightedGram: Matrix;
 }
 
-function elementCounts({
-  hiddenSize,
-  neuronCount,
-  rank,
-  batchTokens,
-}: HeadShape): Record<keyof Omit<HeadParameters, "shape"> | keyof StartMatrices, number> {
+/** Rows that the search for the best subspace carries along. */
+export function searchedRows({ hiddenSize, rank }: HeadShape): number {
+  return Math.min(hiddenSize, rank + EXTRA_ROWS);
+}
+
+function elementCounts(
+  shape: HeadShape,
+): Record<keyof Omit<HeadParameters, "shape"> | keyof StartMatrices, number> {
+  const { hiddenSize, neuronCount, rank, batchTokens } = shape;
   const square = hiddenSize * hiddenSize;
-  const wide = neuronCount * hiddenSize;
-  const searched = Math.min(hiddenSize, rank + EXTRA_ROWS) * hiddenSize;
+  // The starting point also puts squares and a transposed minibatch there.
+  const wide = hiddenSize * Math.max(neuronCount, hiddenSize, batchTokens);
+  const searched = searchedRows(shape);
+  const vectors = searched * hiddenSize;
   const a = rank * hiddenSize;
   const b = rank * neuronCount;
   const x = batchTokens * hiddenSize;
   const low = batchTokens * rank;
-  // The starting point puts inputs there.
-  const scores = batchTokens * Math.max(neuronCount, hiddenSize);
   return {
     a,
     aGradient: a,
@@ -69,17 +83,23 @@ function elementCounts({
     lowTransposed: low,
     lowGradient: low,
     lowGradientTransposed: low,
-    scores,
-    scoresTransposed: scores,
-    covariance: square,
-    targetCovariance: square,
-    cross: square,
-    square,
+    // The starting point puts inputs and all searched rows there.
+    scores: Math.max(batchTokens, searched) * Math.max(neuronCount, hiddenSize),
+    scoresTransposed: batchTokens * neuronCount,
+    inputs: square,
+    inputsTransposed: square,
+    targets: square,
+    targetsTransposed: square,
+    factor: square,
+    factorTransposed: square,
     weight: wide,
-    projected: wide,
-    projectedTransposed: wide,
-    subspace: searched,
-    nextSubspace: searched,
+    weightTransposed: wide,
+    subspace: vectors,
+    directions: vectors,
+    images: vectors,
+    between: vectors,
+    gram: Math.max(rank, searched) * searched,
+    weightedGram: searched * searched,
   };
 }
 

@@ -12,10 +12,9 @@ export function transposeInto(
     const rowEnd = Math.min(rowCount, rowBegin + EDGE);
     for (let columnBegin = 0; columnBegin < columnCount; columnBegin += EDGE) {
       const columnEnd = Math.min(columnCount, columnBegin + EDGE);
-      for (let row = rowBegin; row < rowEnd; row++) {
-        const from = row * columnCount;
-        for (let column = columnBegin; column < columnEnd; column++)
-          target[column * rowCount + row] = source[from + column]!;
+      for (let column = columnBegin; column < columnEnd; column++) {
+        const to = column * rowCount;
+        for (let row = rowBegin; row < rowEnd; row++) target[to + row] = source[row * columnCount + column]!;
       }
     }
   }
