@@ -10,11 +10,17 @@ constexpr uint64_t kLineBytes = 64;
 /** How far ahead of what is read lines are asked for, per row of a group: eight rows keep as many lines under way as a core can (bench/ops.mjs). */
 constexpr uint64_t kAheadBytes = 512;
 
-/**
- * Asks for a cache line that is read soon, into the second level cache: the few buffers for lines of the first one are left to
- * what is read now (bench/ops.mjs, sparse FFN). Always inlined: compilers drop calls of functions that do nothing but this.
- */
+/** Asks for a cache line that is read soon. Always inlined: compilers drop calls of functions that do nothing but this. */
 FLASHLM_INLINE void prefetch(const void* p) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(p);
+#else
+  (void)p;
+#endif
+}
+
+/** The same for what is read later, after much else: into the second level cache. */
+FLASHLM_INLINE void prefetchFar(const void* p) {
 #if defined(__GNUC__) || defined(__clang__)
   __builtin_prefetch(p, 0, 2);
 #else

@@ -37,7 +37,7 @@ inline void tile(const float* rows, const float* x, uint64_t xStride, uint32_t c
   for (int t = 0; t < TT; t++) tokens[t] = x + t * xStride;
   uint32_t k = 0;
   for (; k + W <= count; k += W) {
-    prefetch(ahead + k * sizeof(float));
+    prefetchFar(ahead + k * sizeof(float));
     F weights[kTileRows];
     FLASHLM_UNROLL
     for (int r = 0; r < kTileRows; r++) weights[r] = fLoad(rows + r * kPanelStride + k);
