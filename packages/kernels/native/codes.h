@@ -8,6 +8,15 @@
  */
 #define FLASHLM_INLINE __attribute__((always_inline)) inline
 
+/** For short loops over registers: sums that a loop picks by number would be kept in memory too. */
+#if defined(__clang__)
+#define FLASHLM_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define FLASHLM_UNROLL _Pragma("GCC unroll 32")
+#else
+#define FLASHLM_UNROLL
+#endif
+
 namespace flashlm {
 
 /** Raised when words of a program, exports of the addon or a meaning changes; the host refuses another number. */

@@ -19,6 +19,15 @@ FLASHLM_INLINE void prefetch(const void* p) {
 #endif
 }
 
+/** The same for what is read later, after much else: into the second level cache. */
+FLASHLM_INLINE void prefetchFar(const void* p) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(p, 0, 2);
+#else
+  (void)p;
+#endif
+}
+
 /** Where the lines lie that are read soon: at `rows[r] + offset` while byte `offset - aheadBytes` of row r is read. */
 struct Ahead {
   const uint8_t* const* rows;

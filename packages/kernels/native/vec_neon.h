@@ -100,6 +100,11 @@ inline F halvesOfRows(const uint8_t* const rows[4], uint64_t offset) {
   return fHalf(bits);
 }
 
+/** Sums of so many rows. */
+using Q8Sums = F;
+inline Q8Sums q8Zero() { return fZero(); }
+inline void q8Store(float* p, Q8Sums v) { fStore(p, v); }
+
 template <uint32_t DTYPE>
 constexpr uint64_t q8BlockBytes() {
   return DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
@@ -135,17 +140,6 @@ FLASHLM_INLINE F q8Blocks(const uint8_t* const rows[4], const Ahead& ahead, uint
     if (DTYPE == flashlm::kQ4_1) sum = fFma(fMul(halvesOfRows(rows, at + 2), xScale), fSet(static_cast<float>(xSums[b])), sum);
   }
   return sum;
-}
-
-/** Dots of four rows with one quantised vector: sums[r] = chain over blocks of dot * (scale * xScale). */
-template <uint32_t DTYPE>
-inline void q8Dots(const uint8_t* const rows[4], const uint8_t* const* next, uint32_t blockCount, const int8_t* x, const float* xScales, const int32_t* xSums, float* sums) {
-  const uint64_t lengthBytes = blockCount * q8BlockBytes<DTYPE>();
-  const uint32_t turn = static_cast<uint32_t>(turnBytes(lengthBytes) / q8BlockBytes<DTYPE>());
-  F sum = fZero();
-  sum = q8Blocks<DTYPE>(rows, aheadInRows(rows), 0, turn, x, xScales, xSums, sum);
-  sum = q8Blocks<DTYPE>(rows, aheadInNext(rows, next, lengthBytes), turn, blockCount, x, xScales, xSums, sum);
-  fStore(sums, sum);
 }
 
 /** Rows and tokens of a register tile of f32 sums. */

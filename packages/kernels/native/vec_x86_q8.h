@@ -42,6 +42,11 @@ inline __m256 halvesOfRows(const uint8_t* const rows[8], uint64_t offset) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bits)));
 }
 
+/** Sums of so many rows. */
+using Q8Sums = __m256;
+inline Q8Sums q8Zero() { return _mm256_setzero_ps(); }
+inline void q8Store(float* p, Q8Sums v) { _mm256_storeu_ps(p, v); }
+
 template <uint32_t DTYPE>
 constexpr uint64_t q8BlockBytes() {
   return DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
@@ -71,18 +76,4 @@ FLASHLM_INLINE __m256 q8Blocks(const uint8_t* const rows[8], const Ahead& ahead,
     }
   }
   return sum;
-}
-
-/**
- * Dots of eight rows with one quantised vector: sums[r] = chain over blocks of dot * (scale * xScale). The chain is the same
- * for every width and number of tokens, so that results are.
- */
-template <uint32_t DTYPE>
-inline void q8Dots(const uint8_t* const rows[8], const uint8_t* const* next, uint32_t blockCount, const int8_t* x, const float* xScales, const int32_t* xSums, float* sums) {
-  const uint64_t lengthBytes = blockCount * q8BlockBytes<DTYPE>();
-  const uint32_t turn = static_cast<uint32_t>(turnBytes(lengthBytes) / q8BlockBytes<DTYPE>());
-  __m256 sum = _mm256_setzero_ps();
-  sum = q8Blocks<DTYPE>(rows, aheadInRows(rows), 0, turn, x, xScales, xSums, sum);
-  sum = q8Blocks<DTYPE>(rows, aheadInNext(rows, next, lengthBytes), turn, blockCount, x, xScales, xSums, sum);
-  _mm256_storeu_ps(sums, sum);
 }

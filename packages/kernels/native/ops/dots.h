@@ -73,6 +73,20 @@ inline void dotsOfFloats(uint32_t dtype, const uint8_t* const* rows, const uint8
   }
 }
 
+/**
+ * Dots of kQ8Rows rows with one quantised vector: sums[r] = chain over blocks of dot * (scale * xScale). The chain is the same
+ * for every width and number of tokens, so that results are.
+ */
+template <uint32_t DTYPE>
+inline void q8Dots(const uint8_t* const* rows, const uint8_t* const* next, uint32_t blockCount, const int8_t* x, const float* xScales, const int32_t* xSums, float* sums) {
+  const uint64_t lengthBytes = blockCount * blockBytes<DTYPE>();
+  const uint32_t turn = static_cast<uint32_t>(turnBytes(lengthBytes) / blockBytes<DTYPE>());
+  Q8Sums sum = q8Zero();
+  sum = q8Blocks<DTYPE>(rows, aheadInRows(rows), 0, turn, x, xScales, xSums, sum);
+  sum = q8Blocks<DTYPE>(rows, aheadInNext(rows, next, lengthBytes), turn, blockCount, x, xScales, xSums, sum);
+  q8Store(sums, sum);
+}
+
 template <uint32_t DTYPE>
 inline void dotsOfBlocks(const uint8_t* const* rows, const uint8_t* const* next, uint32_t count, const Source& source, uint32_t token, float* out) {
   const uint64_t blocks = source.blockCount();

@@ -33,7 +33,7 @@ inline const float* groupDots(Run& run, uint32_t thread, uint32_t dtype, const u
   } else if (source.numbers) {
     packedDots(dtype, rows, count, source, first, tokens, dots, scratch);
   } else {
-    tiledDots(dtype, rows, count, source, first, tokens, dots, scratch);
+    tiledDots(dtype, rows, next, count, source, first, tokens, dots, scratch);
   }
   return dots;
 }

@@ -15,7 +15,7 @@ import {
 import { encodeProgram } from "./encode.js";
 import { instantiateEach } from "./imports.js";
 import { loadModule, type WasmVariant } from "./module.js";
-import { type Crew, checkOpCount, Runner } from "./runner.js";
+import { type Crew, checkOpCount, checkOwner, Runner } from "./runner.js";
 import { SpanningKernels } from "./spanning/kernels.js";
 import type { Placement } from "./spanning/memory.js";
 import { WorkerPool } from "./worker-pool.js";
@@ -71,12 +71,7 @@ class WasmKernels implements KernelSet {
 
   run(program: KernelProgram): void {
     this.#runner.checkUsable();
-    if (!(program instanceof WasmProgram) || program.owner !== this) {
-      throw new FlashlmError(
-        "KERNEL_SHAPE",
-        "expected a program that this kernel set compiled, got another's",
-      );
-    }
+    checkOwner(program, WasmProgram, this);
     if (program.opCount > 0) this.#runner.run(program.words);
   }
 

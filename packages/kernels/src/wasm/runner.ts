@@ -1,4 +1,5 @@
 /// <reference path="./web-assembly.d.ts" />
+import type { KernelProgram, KernelSet } from "@flashlm/contracts";
 import { FlashlmError } from "@flashlm/contracts";
 import * as layout from "../../assembly/layout.js";
 import type { KernelExports } from "./imports.js";
@@ -26,6 +27,16 @@ export function checkOpCount(opCount: number): void {
     `expected at most ${layout.OP_COUNT_MAX} ops in a program but received ${opCount}; compile two programs`,
     { opCount },
   );
+}
+
+/** Narrows a program to what `owner` compiled. @throws KERNEL_SHAPE where it is another's. */
+export function checkOwner<Program extends KernelProgram & { readonly owner: KernelSet }>(
+  program: KernelProgram,
+  kind: new (...args: never[]) => Program,
+  owner: KernelSet,
+): asserts program is Program {
+  if (program instanceof kind && program.owner === owner) return;
+  throw new FlashlmError("KERNEL_SHAPE", "expected a program that this kernel set compiled, got another's");
 }
 
 /** Threads of a set and the memories they work in; programs run from the first of these. */

@@ -1,8 +1,7 @@
 import type { KernelMemory, KernelOp, KernelProgram, KernelSet, KernelSetOptions } from "@flashlm/contracts";
-import { FlashlmError } from "@flashlm/contracts";
 import { COLUMN_COUNT_MAX, PROGRAM_BYTES } from "../../../assembly/layout.js";
 import { checkOps } from "../../check-ops.js";
-import { type Crew, checkOpCount, Runner } from "../runner.js";
+import { type Crew, checkOpCount, checkOwner, Runner } from "../runner.js";
 import { Bench } from "./bench.js";
 import { FarOps } from "./far-ops.js";
 import { type Placement, SpanningMemory } from "./memory.js";
@@ -57,12 +56,7 @@ export class SpanningKernels implements KernelSet {
 
   run(program: KernelProgram): void {
     this.#runner.checkUsable();
-    if (!(program instanceof SpanningProgram) || program.owner !== this) {
-      throw new FlashlmError(
-        "KERNEL_SHAPE",
-        "expected a program that this kernel set compiled, got another's",
-      );
-    }
+    checkOwner(program, SpanningProgram, this);
     this.#clear();
     for (const step of program.steps) {
       if (step.waits) this.#flush();
