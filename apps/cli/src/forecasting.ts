@@ -130,11 +130,11 @@ export function outlookOf(
   contextNeeded = 0,
 ): Outlook {
   const look = (own: EngineFlags): Outlook => {
-    const { setup, overheadBytes } = setUpEngine(model, own, contextNeeded);
-    const plan = planWithin(model.bundle, own, setup);
+    const setup = setUpEngine(model, own, contextNeeded);
+    const plan = planWithin(model, own, setup);
     const positions = positionCount ?? Math.floor(plan.contextLength / 2);
     const forecast = forecastPlan(model, own, plan, measured, positions);
-    return { flags: own, plan, overheadBytes, forecast, otherWay: null };
+    return { flags: own, plan, overheadBytes: model.overheadBytes, forecast, otherWay: null };
   };
   if (!canLookAhead(model.bundle, flags.sparsity)) return look(flags);
   const asked = flags.lookAhead === "auto" ? "off" : flags.lookAhead;

@@ -14,7 +14,7 @@ export async function settleLookAhead<Flags extends EngineFlags>(
   contextNeeded = 0,
 ): Promise<Flags> {
   if (flags.lookAhead !== "auto" || !canLookAhead(model.bundle, flags.sparsity)) return flags;
-  const { threadCount } = setUpEngine(model, flags, contextNeeded).setup;
+  const { threadCount } = setUpEngine(model, flags, contextNeeded);
   const saved = await savedMeasurements(model, flags, threadCount);
   if (!saved) return flags;
   const outlook = outlookOf(model, flags, saved, null, contextNeeded);

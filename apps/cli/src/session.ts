@@ -4,7 +4,7 @@ import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/co
 import { usualThreadCount } from "@flashlm/kernels";
 import { connectGenerator, loadTokenizer, type MemoryPlan, type TextTokenizer } from "@flashlm/runtime";
 import type { OpenDraft } from "./draft.js";
-import { engineMemory, planWithin } from "./engine-memory.js";
+import { engineMemoryBytes, planWithin, processOverheadBytes } from "./engine-memory.js";
 import type { EngineSetup } from "./engine-parts.js";
 import { loadDemand } from "./measured-store.js";
 import { formatBytes, parseMemory } from "./memory-option.js";
@@ -16,6 +16,8 @@ export interface OpenModel {
   readonly bundlePath: string;
   readonly bundle: BundleIndex;
   readonly tokenizer: TextTokenizer | null;
+  /** What the process itself needs beside its engine, as it was when the model had been opened. */
+  readonly overheadBytes: number;
 }
 
 /** An engine that is ready, and what it was planned with. */
@@ -41,7 +43,8 @@ export async function openModel(model: string | undefined, flags: EngineFlags): 
       `Expected a ${flags.dtype} bundle but ${bundlePath} holds ${bundle.manifest.dtype}. Name the checkpoint instead, or leave --dtype out.`,
     );
   }
-  return { bundlePath, bundle, tokenizer: await loadTokenizer(bundlePath) };
+  const tokenizer = await loadTokenizer(bundlePath);
+  return { bundlePath, bundle, tokenizer, overheadBytes: processOverheadBytes() };
 }
 
 /** The tokenizer, or an error that says how to do without. */
@@ -53,23 +56,17 @@ export function needTokenizer(model: OpenModel): TextTokenizer {
   );
 }
 
-/** What an engine is set up with, and what the process needs beside it. */
-export function setUpEngine(
-  model: OpenModel,
-  flags: EngineFlags,
-  contextNeeded: number,
-): { readonly setup: EngineSetup; readonly overheadBytes: number } {
-  const { memoryBytes, overheadBytes } = engineMemory(model.bundle, flags);
-  const setup: EngineSetup = {
+/** What an engine is set up with. */
+export function setUpEngine(model: OpenModel, flags: EngineFlags, contextNeeded: number): EngineSetup {
+  return {
     flags,
     bundlePath: model.bundlePath,
-    memoryBytes,
+    memoryBytes: engineMemoryBytes(model.bundle, flags, model.overheadBytes),
     contextNeeded,
     threadCount: flags.threads ?? usualThreadCount(),
     demand: loadDemand(model.bundle, flags.sparsity),
     stop: new SharedArrayBuffer(4),
   };
-  return { setup, overheadBytes };
 }
 
 /** The draft's context is as long as the text will be: a longer one would be memory for nothing. */
@@ -94,21 +91,21 @@ export async function startSession(
   contextNeeded: number,
   draft: OpenDraft | null = null,
 ): Promise<Session> {
-  const { setup: alone, overheadBytes } = setUpEngine(model, flags, contextNeeded);
+  const alone = setUpEngine(model, flags, contextNeeded);
   const draftSetup = draft && setUpDraft(draft, alone, flags.context);
-  const draftPlan = draft && draftSetup ? planWithin(draft.model.bundle, draftSetup.flags, draftSetup) : null;
+  const draftPlan = draft && draftSetup ? planWithin(draft.model, draftSetup.flags, draftSetup) : null;
   const isShared = parseMemory(flags.memory).kind === "bytes";
   const setup: EngineSetup = {
     ...alone,
     memoryBytes: alone.memoryBytes - (isShared ? (draftPlan?.totalBytes ?? 0) : 0),
     ...(draft && draftSetup ? { draft: { setup: draftSetup, tokens: draft.draftTokens } } : {}),
   };
-  const plan = planWithin(model.bundle, flags, setup);
+  const plan = planWithin(model, flags, setup);
   const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { workerData: setup });
   const generator = await connectGenerator(worker, setup.stop);
-  const limitBytes = plan.totalBytes + (draftPlan?.totalBytes ?? 0) + overheadBytes;
+  const limitBytes = plan.totalBytes + (draftPlan?.totalBytes ?? 0) + model.overheadBytes;
   const mode = explainMode(generator.mode, flags);
-  return { generator, mode, plan, draftPlan, overheadBytes, limitBytes };
+  return { generator, mode, plan, draftPlan, overheadBytes: model.overheadBytes, limitBytes };
 }
 
 function explainMode(

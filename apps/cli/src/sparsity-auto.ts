@@ -32,7 +32,7 @@ async function fastest<Flags extends EngineFlags>(
   contextNeeded: number,
 ): Promise<Flags | null> {
   const [{ flags }] = choices as [PredictorChoice & { readonly flags: Flags }];
-  const { threadCount } = setUpEngine(model, flags, contextNeeded).setup;
+  const { threadCount } = setUpEngine(model, flags, contextNeeded);
   const saved = await savedMeasurements(model, flags, threadCount);
   if (!saved) return null;
   const outlooks = choices.map(({ part, sparsity, flags: own }) => {
@@ -47,8 +47,8 @@ async function fastest<Flags extends EngineFlags>(
 
 function canPlan(model: OpenModel, flags: EngineFlags, contextNeeded: number): boolean {
   try {
-    const { setup } = setUpEngine(model, flags, contextNeeded);
-    planWithin(model.bundle, flags, setup);
+    const setup = setUpEngine(model, flags, contextNeeded);
+    planWithin(model, flags, setup);
     return true;
   } catch (error) {
     if (isTooSmall(error)) return false;

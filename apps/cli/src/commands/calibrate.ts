@@ -3,6 +3,7 @@ import { FlashlmError } from "@flashlm/contracts";
 import { createEngine, loadTokenizer } from "@flashlm/runtime";
 import type { Command } from "commander";
 import { ActivationStatistics } from "../activation-statistics.js";
+import { processOverheadBytes } from "../engine-memory.js";
 import { composeParts, engineOptions } from "../engine-parts.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress } from "../progress.js";
@@ -43,7 +44,7 @@ async function calibrate(path: string, flags: CalibrateFlags): Promise<void> {
   const windows = cutWindows(all, Math.min(flags.window, bundle.manifest.model.contextLengthMax));
   if (windows.length === 0)
     throw new FlashlmError("ENGINE_OPTION", `Expected at least 2 tokens but received ${all.length}.`);
-  const model = { bundlePath: path, bundle, tokenizer };
+  const model = { bundlePath: path, bundle, tokenizer, overheadBytes: processOverheadBytes() };
   const progress = createProgress(!flags.json);
   const statistics = await measure(model, windows, flags, (share) => progress.update("calibrating", share));
   const tokenCount = windows.reduce((sum, window) => sum + window.length, 0);
@@ -73,7 +74,7 @@ async function measure(
 ): Promise<ActivationStatistics> {
   const statistics = new ActivationStatistics(model.bundle);
   const dense: CalibrateFlags = { ...flags, sparsity: "dense", context: flags.context ?? windows[0]!.length };
-  const { setup } = setUpEngine(model, dense, dense.context!);
+  const setup = setUpEngine(model, dense, dense.context!);
   const engine = await createEngine(
     { ...composeParts(model.bundle, dense), predictor: statistics.predictorPart() },
     { ...engineOptions(setup), onActivations: statistics.observe },

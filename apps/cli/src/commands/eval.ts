@@ -97,7 +97,7 @@ async function evaluate(name: string, asked: EvalFlags, sparsityChosen: boolean)
   const sparse = await lossOf(model, flags, parts, windows, progress);
   const demand = statistics.demand();
   saveDemand(model.bundle, demand);
-  const { setup } = setUpEngine(model, flags, 0);
+  const setup = setUpEngine(model, flags, 0);
   const measured = { ...(await measureForForecast(model, flags, setup.threadCount)), demand };
   progress.end();
   const evaluation: Evaluation = {
@@ -125,7 +125,7 @@ async function lossOf(
   progress: Progress,
   statistics?: SparsityStatistics,
 ): Promise<Loss> {
-  const { setup } = setUpEngine(model, flags, windows[0]!.length);
+  const setup = setUpEngine(model, flags, windows[0]!.length);
   const engine = await createEngine(parts, {
     ...engineOptions(setup),
     contextLength: flags.context ?? windows[0]!.length,

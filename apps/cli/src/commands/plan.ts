@@ -52,7 +52,7 @@ interface Row {
 async function plan(name: string | undefined, asked: PlanFlags): Promise<void> {
   const model = await openModel(name, asked);
   const flags = await resolveSparsity(model, asked);
-  const { setup } = setUpEngine(model, flags, 0);
+  const setup = setUpEngine(model, flags, 0);
   const measured = await measureForForecast(model, flags, setup.threadCount);
   const budgets = flags.memory === undefined ? BUDGETS : [flags.memory];
   const rows = budgets.map((memory) => planRow(model, { ...flags, memory }, measured));

@@ -5,7 +5,7 @@ import { MISSED_TARGETS, type TrainingOptions } from "@flashlm/predictor";
 import { loadTokenizer } from "@flashlm/runtime";
 import type { Command } from "commander";
 import { Option } from "commander";
-import { engineMemory } from "../engine-memory.js";
+import { engineMemoryBytes, processOverheadBytes } from "../engine-memory.js";
 import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress } from "../progress.js";
 import { readTextTokens, type TextFlags } from "../text-option.js";
@@ -88,7 +88,7 @@ async function trainPredictor(path: string, flags: TrainFlags): Promise<void> {
   const folder = new TrainingFolder(bundle, { recording: recordingKey(bundle, windows) });
   const progress = createProgress(!flags.json);
   const threadCount = flags.threads ?? usualThreadCount();
-  const { memoryBytes } = engineMemory(bundle, flags);
+  const memoryBytes = engineMemoryBytes(bundle, flags, processOverheadBytes());
   const resumedTokens = folder.recordedTokens;
   if (resumedTokens > 0 && !flags.json)
     process.stderr.write(`going on with ${resumedTokens} tokens that are recorded in ${folder.path}\n`);
