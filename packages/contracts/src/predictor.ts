@@ -37,8 +37,17 @@ export interface SparsityPredictor {
    * has no such head (the last one). Absent in predictors without look-ahead.
    */
   lookAheadProgram?(layerIndex: LayerIndex): KernelProgram | null;
-  /** Guesses the neurons of layer `layerIndex + 1` from the FFN input of `layerIndex`; the mask is `[tokenCount, neuronCount of layerIndex + 1]`. Returns how many. A guess: it decides what to read early, never what is computed. */
-  lookAheadInto?(layerIndex: LayerIndex, tokenCount: number, target: PredictionTarget): number;
+  /**
+   * Guesses the neurons of layer `layerIndex + 1` from the FFN input of `layerIndex`; the mask is `[tokenCount, neuronCount of layerIndex + 1]`. Returns
+   * how many. A guess: it decides what to read early, never what is computed.
+   * @param margin - how much surer than usual a guess must be, in log odds, at least 0: a larger one names some of the neurons of a smaller one.
+   */
+  lookAheadInto?(
+    layerIndex: LayerIndex,
+    tokenCount: number,
+    target: PredictionTarget,
+    margin: number,
+  ): number;
 }
 
 /** A predictor as something that can be chosen: what it is, what it needs, how to make it. */

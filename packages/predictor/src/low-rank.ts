@@ -113,8 +113,8 @@ function headOps(
 interface HeadSet {
   readonly ops: readonly (readonly KernelOp[])[];
   area(layerIndex: number): ScoreArea;
-  /** Mask rows of `neuronCount` neurons from the scores that layer `from` made; NaN is kept: it must reach the output. */
-  select(from: number, elementCount: number, mask: Uint8Array): number;
+  /** Mask rows of `neuronCount` neurons from the scores that layer `from` made, `margin` above its threshold; NaN is kept: it must reach the output. */
+  select(from: number, elementCount: number, mask: Uint8Array, margin?: number): number;
 }
 
 function createHeads(
@@ -132,9 +132,9 @@ function createHeads(
   return {
     area,
     ops: heads.map((head) => headOps(context, which, head, area(head.layerIndex))),
-    select(from, elementCount, mask) {
+    select(from, elementCount, mask, margin = 0) {
       const { floats } = area(from);
-      const threshold = thresholds[from]!;
+      const threshold = thresholds[from]! + margin;
       let keptCount = 0;
       for (let index = 0; index < elementCount; index++) {
         const kept = floats[index]! <= threshold ? 0 : 1;
@@ -169,8 +169,8 @@ function createOwn(name: string, options: LowRankOptions, context: PredictorCont
   return {
     ...predictor,
     lookAheadProgram: (layerIndex) => nextPrograms[layerIndex] ?? null,
-    lookAheadInto: (layerIndex, tokenCount, { mask }) =>
-      next.select(layerIndex, elementCount(layerIndex + 1, tokenCount, mask), mask),
+    lookAheadInto: (layerIndex, tokenCount, { mask }, margin) =>
+      next.select(layerIndex, elementCount(layerIndex + 1, tokenCount, mask), mask, margin),
   };
 }
 

@@ -98,10 +98,14 @@ describe("low-rank predictor", () => {
     made.kernels.run(predictor.lookAheadProgram!(0)!);
     const own = new Uint8Array(NEURON_COUNTS[0]!);
     const next = new Uint8Array(NEURON_COUNTS[1]!);
-    predictor.lookAheadInto!(0, 1, { mask: next });
+    predictor.lookAheadInto!(0, 1, { mask: next }, 0);
     predictor.predictInto(0, 1, { mask: own });
     expect(Array.from(own)).toEqual(expected(made, "layers.0.lowrank", 0, row, 0.125));
     expect(Array.from(next)).toEqual(expected(made, "layers.0.lookahead", 1, row, 0.125));
+    const surer = new Uint8Array(NEURON_COUNTS[1]!);
+    const count = predictor.lookAheadInto!(0, 1, { mask: surer }, 0.5);
+    expect(Array.from(surer)).toEqual(expected(made, "layers.0.lookahead", 1, row, 0.625));
+    expect(count).toBeLessThan(next.reduce((sum, kept) => sum + kept, 0));
     expect(predictor.lookAheadProgram!(1)).toBeNull();
     expect(lowRankPredictor().create(context()).lookAheadProgram).toBeUndefined();
   });
@@ -151,7 +155,7 @@ describe("low-rank predictor", () => {
       made.kernels.run(name === "lowrank" ? predictor.scoreProgram(0)! : predictor.lookAheadProgram!(0)!);
       const mask = new Uint8Array(NEURON_COUNTS[target]!);
       if (name === "lowrank") predictor.predictInto(0, 1, { mask });
-      else predictor.lookAheadInto!(0, 1, { mask });
+      else predictor.lookAheadInto!(0, 1, { mask }, 0);
       const prefix = `layers.0.${name}`;
       const wanted = expected(made, prefix, target, row, 0, (value) => Math.max(0, value));
       expect(Array.from(mask)).toEqual(wanted);

@@ -59,7 +59,8 @@ export class ForwardPass {
     position: number,
     windowTokens: number = tokenCount === 1 ? 1 : 0,
   ): Promise<void> {
-    const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
+    const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense, lookAhead } =
+      this.#parts;
     this.#parts.checkAbort();
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
@@ -73,6 +74,7 @@ export class ForwardPass {
       const attending = kernels.run(attentionPrograms[layerIndex]!);
       if (attending) await attending;
       this.#parts.checkAbort();
+      lookAhead?.pump();
       const join = joinPrograms[layerIndex];
       // Biases and norms of the FFN are in the same block.
       const isNeeded = bundle.manifest.model.ffn.bias || join;
@@ -88,7 +90,7 @@ export class ForwardPass {
 
   /** The layer's FFN, record chunk by record chunk: activations of hits while misses land, then the down projection in neuron order. */
   async #feedForward(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
-    const { kernels, records, dense } = this.#parts;
+    const { kernels, records, dense, lookAhead } = this.#parts;
     if (!dense) await this.#ask(layerIndex, tokenCount, windowTokens);
     else {
       if (records.lastOpenLayer < layerIndex)
@@ -105,11 +107,13 @@ export class ForwardPass {
       await this.#activate(flight, 0, flight.hitCount, tokenCount);
       await records.land(flight);
       await this.#activate(flight, flight.hitCount, flight.count, tokenCount);
+      lookAhead?.pump();
       this.#parts.onActivations?.(flight, tokenCount);
       const projecting = kernels.run(last ? flight.lastDown : flight.down);
       if (projecting) await projecting;
       this.#parts.checkAbort();
       records.finish(flight);
+      lookAhead?.pump();
     }
   }
 
@@ -161,7 +165,7 @@ export class ForwardPass {
     if (!program) return;
     const scoring = kernels.run(program);
     if (scoring) await scoring;
-    predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guess });
+    predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guess }, lookAhead.margin(layerIndex + 1));
     lookAhead.guess(layerIndex + 1, this.#union.ids, this.#union.of(this.#guess, 1, 0));
   }
 

@@ -13,6 +13,11 @@ import type { RecordVerifier } from "./record-verifier.js";
 
 /** A layer's guesses stop when less than this share of the bytes read for them is used: then a busy device loses more time than waiting takes. */
 const USED_SHARE_MIN = 0.5;
+/** Share of the early records that are to be used: a layer's guesses are made surer until so many are, or as sure as the largest margin. */
+const USED_SHARE_AIM = 0.9;
+const MARGIN_MAX = 8;
+/** Log odds by which a guess moves the margin of the next one, times how far its used share is from the aim. */
+const MARGIN_STEP = 1;
 /** How much one guess counts in a layer's used share. */
 const SHARE_WEIGHT = 0.125;
 /** Guesses of a layer before it is judged. */
@@ -46,6 +51,7 @@ export interface LookAheadStats {
 }
 
 interface LayerRecord {
+  margin: number;
   usedShare: number;
   guessCount: number;
   pauseTokens: number;
@@ -86,6 +92,7 @@ export class LookAhead {
     this.#isLost = new Uint8Array(neuronCount);
     this.#unfilled = new Uint8Array(neuronCount);
     this.#layers = manifest.layers.map(() => ({
+      margin: 0,
       usedShare: 1,
       guessCount: 0,
       pauseTokens: PAUSE_TOKENS_MIN,
@@ -102,6 +109,11 @@ export class LookAhead {
       this.#parts.cache.slotCount(layerIndex) > 0 &&
       this.#token >= layer.pausedUntil
     );
+  }
+
+  /** How much surer than its threshold a guess for a layer must be, in log odds: the more, the more of what was read for it was in vain. */
+  margin(layerIndex: number): number {
+    return this.#layers[layerIndex]!.margin;
   }
 
   /** Starts reading the guessed neurons of a layer that have no slot yet. `ids` ascending, borrowed for the call. Never blocks. */
@@ -178,6 +190,12 @@ export class LookAhead {
     this.#lease = null;
   }
 
+  /** Lets the device go on with early reads that waited for others to end; to be called between computations. Never blocks. */
+  pump(): void {
+    const { pending } = this.#parts.flight;
+    if (pending && pending.count > 0) pending.landed(pending.count - 1);
+  }
+
   /** The next token begins. */
   advanceToken(): void {
     this.#token++;
@@ -228,6 +246,8 @@ export class LookAhead {
     this.#usedCount += usedCount;
     const layer = this.#layers[layerIndex]!;
     layer.guessCount++;
+    const excess = USED_SHARE_AIM - usedCount / flight.count;
+    layer.margin = Math.min(MARGIN_MAX, Math.max(0, layer.margin + MARGIN_STEP * excess));
     layer.usedShare += SHARE_WEIGHT * (usedCount / flight.count - layer.usedShare);
     if (layer.guessCount < TRIAL_COUNT || layer.usedShare >= USED_SHARE_MIN) return;
     this.#stopCount++;

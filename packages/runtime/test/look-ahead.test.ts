@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { BundleIndex, FlashReader } from "@flashlm/contracts";
+import type { BundleIndex, FlashReader, PredictorPart } from "@flashlm/contracts";
 import { createFaultyReader, createNodeReader } from "@flashlm/flash-io";
 import { parseSparsity } from "@flashlm/predictor";
 import { planEngine } from "@flashlm/runtime";
@@ -67,4 +67,32 @@ describe.skipIf(path === null)("look-ahead", () => {
       });
     }
   }
+
+  it("asks for surer guesses while records are read in vain", async () => {
+    const margins: number[] = [];
+    const mix = mixOf({ cache: compactCache });
+    const guessed = mix.parts!.predictor!;
+    const predictor: PredictorPart = {
+      ...guessed,
+      create: (context) => ({
+        ...guessed.create(context),
+        lookAheadInto(layerIndex, _tokenCount, { mask }, margin) {
+          if (layerIndex === 0) margins.push(margin);
+          mask.fill(1);
+          return mask.length;
+        },
+      }),
+    };
+    const engine = await engineOf(bundle, { ...mix, parts: { ...mix.parts, predictor } });
+    try {
+      expect(await greedy(engine, prompt, STEPS)).toEqual(wanted);
+      expect(margins[0]).toBe(0);
+      expect(margins.length).toBeGreaterThan(8);
+      expect(margins[8]).toBeGreaterThan(margins[1]!);
+      expect(margins.at(-1)).toBeGreaterThan(margins[8]!);
+      expect(Math.max(...margins)).toBeLessThanOrEqual(8);
+    } finally {
+      await engine.close();
+    }
+  });
 });
