@@ -4,7 +4,8 @@
 
 namespace {
 
-inline double ownExp(double x) {
+/** exp(x). Always inlined: loops that call it would stay scalar (bench/ops.mjs, attention). */
+FLASHLM_INLINE double ownExp(double x) {
   // Beyond these the result is 0 or infinity in f32, and scaling by one power of two would leave the range.
   const double low = x < -700 ? -700 : x;
   const double bounded = low > 700 ? 700 : low;
