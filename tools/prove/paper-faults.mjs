@@ -69,16 +69,12 @@ function systemReadBytes() {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Milliseconds from now to the last byte that storage was asked for, until `done` and a while longer. */
-async function watchReads(done) {
+/** Milliseconds from now to the last byte that storage was asked for, until a while after `answeredAt()`, which is 0 before. */
+async function watchReads(answeredAt) {
   const start = performance.now();
   let before = systemReadBytes();
   let lastMs = 0;
-  for (let ended = false, settledAt = 0; !ended || performance.now() - settledAt < SETTLE_MS; ) {
-    if (!ended && done()) {
-      ended = true;
-      settledAt = performance.now();
-    }
+  while (answeredAt() === 0 || performance.now() - answeredAt() < SETTLE_MS) {
     await pause(POLL_MS);
     const bytes = systemReadBytes();
     if (bytes !== before) lastMs = performance.now() - start;
@@ -87,24 +83,28 @@ async function watchReads(done) {
   return lastMs;
 }
 
-/** Aborts at many moments, in prompts and between tokens: reads stop, and the engine answers. */
+/** Aborts at many moments, in prompts and between tokens: reads stop, and the engine answers; after that nothing may be read any more. */
 async function abortsAreQuick(engine, prompt, expected) {
   const latencies = [];
   const lastReads = [];
+  let lateBytes = 0;
   let typed = 0;
   for (let attempt = 0; attempt < ABORTS; attempt++) {
     const controller = new AbortController();
     const reason = new Error("enough");
     let answeredAt = 0;
+    let bytesAtAnswer = 0;
     const outcome = greedy(engine, prompt, controller.signal)
       .catch((error) => error)
       .finally(() => {
         answeredAt = performance.now();
+        bytesAtAnswer = systemReadBytes();
       });
     await pause(5 + attempt * 37);
     const abortedAt = performance.now();
     controller.abort(reason);
-    lastReads.push(await watchReads(() => answeredAt > 0));
+    lastReads.push(await watchReads(() => answeredAt));
+    lateBytes += systemReadBytes() - bytesAtAnswer;
     if ((await outcome) === reason) typed++;
     latencies.push(answeredAt - abortedAt);
   }
@@ -112,11 +112,11 @@ async function abortsAreQuick(engine, prompt, expected) {
   const slowest = Math.max(...latencies);
   const same = again.every((token, at) => token === expected[at]);
   const lastRead = Math.max(...lastReads);
-  const ok = typed === ABORTS && Math.max(slowest, lastRead) <= ABORT_LIMIT_MS && same;
+  const ok = typed === ABORTS && Math.max(slowest, lastRead) <= ABORT_LIMIT_MS && lateBytes === 0 && same;
   const median = [...latencies].sort((a, b) => a - b)[Math.floor(ABORTS / 2)];
   return {
     ok,
-    figure: `${typed}/${ABORTS} aborts answered, median ${median.toFixed(1)} ms, slowest ${slowest.toFixed(1)} ms; last read after ${lastRead.toFixed(1)} ms (both at most ${ABORT_LIMIT_MS}); tokens afterwards ${same ? "right" : "WRONG"}`,
+    figure: `${typed}/${ABORTS} aborts answered, median ${median.toFixed(1)} ms, slowest ${slowest.toFixed(1)} ms; last read after ${lastRead.toFixed(1)} ms (both at most ${ABORT_LIMIT_MS}), ${lateBytes} bytes read after the answer; tokens afterwards ${same ? "right" : "WRONG"}`,
   };
 }
 

@@ -246,9 +246,10 @@ export class LookAhead {
     this.#usedCount += usedCount;
     const layer = this.#layers[layerIndex]!;
     layer.guessCount++;
-    const excess = USED_SHARE_AIM - usedCount / flight.count;
-    layer.margin = Math.min(MARGIN_MAX, Math.max(0, layer.margin + MARGIN_STEP * excess));
-    layer.usedShare += SHARE_WEIGHT * (usedCount / flight.count - layer.usedShare);
+    const usedShare = usedCount / flight.count;
+    const wanted = layer.margin + MARGIN_STEP * (USED_SHARE_AIM - usedShare);
+    layer.margin = Math.min(MARGIN_MAX, Math.max(0, wanted));
+    layer.usedShare += SHARE_WEIGHT * (usedShare - layer.usedShare);
     if (layer.guessCount < TRIAL_COUNT || layer.usedShare >= USED_SHARE_MIN) return;
     this.#stopCount++;
     layer.pausedUntil = this.#token + layer.pauseTokens;

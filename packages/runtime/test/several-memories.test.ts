@@ -1,11 +1,11 @@
 import { join } from "node:path";
-import { FlashlmError, ReadBatch } from "@flashlm/contracts";
+import { ReadBatch } from "@flashlm/contracts";
 import { createMemoryReader } from "@flashlm/flash-io";
 import { createWasmKernels, kernelOverheadBytes } from "@flashlm/kernels";
 import { type EngineParts, planEngine } from "@flashlm/runtime";
 import { afterAll, describe, expect, it } from "vitest";
 import { attachMemory, memoryCopy } from "../src/memory-windows.js";
-import { bundleInto, engineOf, greedy, type Mix, partsOf } from "./support/engines.js";
+import { bundleInto, engineOf, greedy, leastBytes, type Mix, partsOf } from "./support/engines.js";
 import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
 
 const CONTEXT = 160;
@@ -26,19 +26,6 @@ function severalMemories(placement: "sized" | "scattered", counts: number[]): Ke
   };
 }
 
-/** The smallest budget that runs: a plan says what it lacks, and then what the memories lack that this adds. */
-function leastBytes(parts: EngineParts): number {
-  for (let memoryBytes = 1; ; ) {
-    try {
-      planEngine(parts, { memoryBytes, contextLength: CONTEXT, threadCount: 2 });
-      return memoryBytes;
-    } catch (error) {
-      if (!FlashlmError.isInstance(error)) throw error;
-      memoryBytes += Number(error.details["missingBytes"]);
-    }
-  }
-}
-
 /** Budgets with all weights resident, with some streamed, and with all of them. */
 function budgetsOf(parts: EngineParts): number[] {
   const most = planEngine(parts, {
@@ -46,7 +33,7 @@ function budgetsOf(parts: EngineParts): number[] {
     contextLength: CONTEXT,
     threadCount: 2,
   }).totalBytes;
-  const least = leastBytes(parts);
+  const least = leastBytes(parts, CONTEXT);
   return [Infinity, Math.floor((most + least) / 2), least];
 }
 

@@ -5,6 +5,7 @@ import { allocateHead, type HeadParameters, type StartMatrices } from "./head-pa
 import { type HeadSamples, unpackRow } from "./head-samples.js";
 import { type LossWeights, lossGradient, lossWeights } from "./loss.js";
 import { MISSED_TARGETS, ScoreHistogram } from "./measure-head.js";
+import { pseudoRandom } from "./pseudo-random.js";
 import { startHead } from "./start-head.js";
 import { transposeInto } from "./transpose.js";
 import { type HeadShape, type Matrix, Workspace } from "./workspace.js";
@@ -250,15 +251,12 @@ function scheduleAt(step: number, stepCount: number): number {
   return warm * 0.5 * (1 + Math.cos((Math.PI * step) / stepCount));
 }
 
-/** A copy in an order that the seed decides (Fisher and Yates; xorshift32). */
+/** A copy in an order that the seed decides (Fisher and Yates). */
 function shuffled(tokens: Uint32Array, seed: number): Uint32Array {
   const copy = tokens.slice();
-  let state = (Math.imul(seed + 1, 2654435761) | 1) >>> 0;
+  const random = pseudoRandom(seed);
   for (let last = copy.length - 1; last > 0; last--) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    const other = (state >>> 0) % (last + 1);
+    const other = random() % (last + 1);
     const kept = copy[last]!;
     copy[last] = copy[other]!;
     copy[other] = kept;

@@ -62,14 +62,17 @@ export function partsOf(bundle: BundleIndex, mix: Mix): EngineParts {
   };
 }
 
-/** The smallest budget that runs: what a plan for nothing says is missing. */
+/** The smallest budget that runs: a plan says what it lacks, and then what the memories lack that this adds. */
 export function leastBytes(parts: EngineParts, contextLength: number): number {
-  try {
-    planEngine(parts, { memoryBytes: 1, contextLength, threadCount: 2 });
-  } catch (error) {
-    if (FlashlmError.isInstance(error)) return 1 + Number(error.details["missingBytes"]);
+  for (let memoryBytes = 1; ; ) {
+    try {
+      planEngine(parts, { memoryBytes, contextLength, threadCount: 2 });
+      return memoryBytes;
+    } catch (error) {
+      if (!FlashlmError.isInstance(error)) throw error;
+      memoryBytes += Number(error.details["missingBytes"]);
+    }
   }
-  throw new Error("a budget of one byte was accepted");
 }
 
 /** Makes an engine on this thread. The caller closes it. */
