@@ -1,5 +1,11 @@
-import { type BundleIndex, FlashlmError } from "@flashlm/contracts";
-import { type MemoryPlan, planEngine } from "@flashlm/runtime";
+import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
+import {
+  createEngine,
+  type EngineOptions,
+  type EngineParts,
+  type MemoryPlan,
+  planEngine,
+} from "@flashlm/runtime";
 import { composeParts, type EngineSetup, engineOptions } from "./engine-parts.js";
 import { formatBytes, parseMemory } from "./memory-option.js";
 import type { EngineFlags } from "./options.js";
@@ -30,26 +36,47 @@ export function engineMemoryBytes(
   return limits[option.kind]();
 }
 
+/** A model whose process has been measured. */
+interface MeasuredProcess {
+  readonly bundle: BundleIndex;
+  readonly overheadBytes: number;
+}
+
 /** The plan of an engine. @throws BUDGET_TOO_SMALL in the terms of `--memory`: a number of bytes is a limit for the whole process. */
-export function planWithin(
-  { bundle, overheadBytes }: { readonly bundle: BundleIndex; readonly overheadBytes: number },
-  flags: EngineFlags,
-  setup: EngineSetup,
-): MemoryPlan {
+export function planWithin(model: MeasuredProcess, flags: EngineFlags, setup: EngineSetup): MemoryPlan {
   try {
-    return planEngine(composeParts(bundle, flags), engineOptions(setup));
+    return planEngine(composeParts(model.bundle, flags), engineOptions(setup));
   } catch (error) {
-    const option = parseMemory(flags.memory);
-    if (!isTooSmall(error) || option.kind !== "bytes") throw error;
-    const leastBytes = option.bytes + Number(error.details.missingBytes);
-    throw new FlashlmError(
-      "BUDGET_TOO_SMALL",
-      `Expected --memory of at least ${formatBytes(leastBytes)}, of which the process (Node, code, tokenizer, threads) takes ${formatBytes(overheadBytes)} ` +
-        `and the rest is for one layer at a time, a context of ${error.details.contextLength} tokens and scratch, ` +
-        `but it is ${formatBytes(option.bytes)}. Give more --memory or a shorter --context.`,
-      { ...error.details, overheadBytes, leastBytes },
-    );
+    throw inTermsOfMemory(error, model, flags);
   }
+}
+
+/** An engine in the command's own thread. @throws as `createEngine`, and BUDGET_TOO_SMALL as {@link planWithin}. */
+export async function createEngineWithin(
+  model: MeasuredProcess,
+  flags: EngineFlags,
+  parts: EngineParts,
+  options: EngineOptions,
+): Promise<TokenGenerator> {
+  try {
+    return await createEngine(parts, options);
+  } catch (error) {
+    throw inTermsOfMemory(error, model, flags);
+  }
+}
+
+/** A refused limit in the terms of `--memory`; any other error as it is. */
+function inTermsOfMemory(error: unknown, { overheadBytes }: MeasuredProcess, flags: EngineFlags): unknown {
+  const option = parseMemory(flags.memory);
+  if (!isTooSmall(error) || option.kind !== "bytes") return error;
+  const leastBytes = option.bytes + Number(error.details.missingBytes);
+  return new FlashlmError(
+    "BUDGET_TOO_SMALL",
+    `Expected --memory of at least ${formatBytes(leastBytes)}, of which the process (Node, code, tokenizer, threads) takes ${formatBytes(overheadBytes)} ` +
+      `and the rest is for one layer at a time, a context of ${error.details.contextLength} tokens and scratch, ` +
+      `but it is ${formatBytes(option.bytes)}. Give more --memory or a shorter --context.`,
+    { ...error.details, overheadBytes, leastBytes },
+  );
 }
 
 /** Whether a limit was refused because not even one layer at a time fits. */

@@ -119,6 +119,7 @@ describe("calibrate by tokens", () => {
     ] as const) {
       const run = await flashlm(home, ["calibrate", after, ...args]);
       expect(run).toMatchObject({ code: 1, stderr: expect.stringContaining(`[${code}]`) });
+      if (code === "BUDGET_TOO_SMALL") expect(run.stderr).toContain("of which the process");
     }
     await verifyBundle(after);
   });

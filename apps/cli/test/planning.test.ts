@@ -88,6 +88,13 @@ describe.skipIf(model === null)("planning", () => {
     expect(code).toBe(0);
   });
 
+  test("eval speaks of the whole process, too", async () => {
+    const { stderr } = await flashlm(home, ["eval", model!, "--tokens", "1,2,3,4", "--memory", "20MiB"]);
+    expect(stderr).toMatch(
+      /Expected --memory of at least [\d.]+ MiB, of which the process .*\[BUDGET_TOO_SMALL\]/,
+    );
+  });
+
   test("the forecast of what a dense run reads agrees with what it reads", async () => {
     const context = ["--context", "64"];
     const { stderr } = await flashlm(home, ["run", model!, ...prompt, ...context, "--memory", "1%"]);

@@ -18,7 +18,8 @@ export interface ForwardParts {
   /** Early reads of the next layer's records; null where nothing guesses them. */
   readonly lookAhead: LookAhead | null;
   readonly embed: (tokens: ArrayLike<number>, tokenCount: number) => Promise<void> | void;
-  readonly attentionPrograms: readonly KernelProgram[];
+  /** Per layer, what comes before the FFN, in pieces. */
+  readonly attentionPrograms: readonly (readonly KernelProgram[])[];
   /** Per layer, what joins the FFN's result to the residual stream; null where it has been added to that directly. */
   readonly joinPrograms: readonly (KernelProgram | null)[];
   readonly advanceToken: () => void;
@@ -71,10 +72,12 @@ export class ForwardPass {
     if (embedding) await embedding;
     for (let layerIndex = 0; layerIndex < attentionPrograms.length; layerIndex++) {
       await residency.need(`attention.${layerIndex}`);
-      const attending = kernels.run(attentionPrograms[layerIndex]!);
-      if (attending) await attending;
-      this.#parts.checkAbort();
-      lookAhead?.pump();
+      for (const piece of attentionPrograms[layerIndex]!) {
+        const attending = kernels.run(piece);
+        if (attending) await attending;
+        this.#parts.checkAbort();
+        lookAhead?.pump();
+      }
       const join = joinPrograms[layerIndex];
       // Biases and norms of the FFN are in the same block.
       const isNeeded = bundle.manifest.model.ffn.bias || join;

@@ -1,4 +1,11 @@
-import type { BundleIndex, KernelProgram, KernelSet, WeightRef } from "@flashlm/contracts";
+import {
+  type BundleIndex,
+  type KernelOp,
+  type KernelProgram,
+  type KernelSet,
+  rowBytes,
+  type WeightRef,
+} from "@flashlm/contracts";
 import { layerTensor } from "./blocks.js";
 import { LayerOps } from "./families/layer-ops.js";
 import { findFamily } from "./families/registry.js";
@@ -6,14 +13,33 @@ import type { MemoryPlan } from "./memory-plan.js";
 import type { Residency } from "./residency.js";
 import type { RunState } from "./run-state.js";
 
-/** Compiles what the model's family does around the FFN of each layer. @throws ENGINE_CONTRACT for an unknown family. */
+/** Weights that a piece of a layer's attention reads at least: some tenths of a millisecond, beside which a call costs nothing. */
+const PIECE_BYTES_MIN = 8 * 1024 * 1024;
+
+/** Splits a layer's ops into pieces, after each of which the engine looks at its reads and at whether to stop. */
+function pieces(ops: readonly KernelOp[]): KernelOp[][] {
+  const split: KernelOp[][] = [[]];
+  let weightBytes = 0;
+  for (const op of ops) {
+    if (weightBytes >= PIECE_BYTES_MIN) {
+      split.push([]);
+      weightBytes = 0;
+    }
+    split.at(-1)!.push(op);
+    if (op.op === "matmul")
+      weightBytes += op.weight.rowCount * rowBytes(op.weight.dtype, op.weight.columnCount);
+  }
+  return split;
+}
+
+/** Compiles what the model's family does around the FFN of each layer; attention in one piece or, with large weights, in several. @throws ENGINE_CONTRACT for an unknown family. */
 export function compileLayers(
   bundle: BundleIndex,
   plan: MemoryPlan,
   state: RunState,
   residency: Residency,
   kernels: KernelSet,
-): { attentionPrograms: KernelProgram[]; joinPrograms: (KernelProgram | null)[] } {
+): { attentionPrograms: KernelProgram[][]; joinPrograms: (KernelProgram | null)[] } {
   const family = findFamily(bundle.manifest.model.family);
   const layers = bundle.manifest.layers.map((_, layerIndex) => {
     const weight = (name: string): WeightRef =>
@@ -23,7 +49,9 @@ export function compileLayers(
     return new LayerOps({ bundle, plan, state, layerIndex, weight, vector });
   });
   return {
-    attentionPrograms: layers.map((layer) => kernels.compile(family.attention(layer))),
+    attentionPrograms: layers.map((layer) =>
+      pieces(family.attention(layer)).map((ops) => kernels.compile(ops)),
+    ),
     joinPrograms: layers.map((layer) => (family.afterFfn ? kernels.compile(family.afterFfn(layer)) : null)),
   };
 }

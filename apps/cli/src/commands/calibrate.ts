@@ -1,9 +1,9 @@
 import { isBundle, openBundle, rewriteOrder } from "@flashlm/bundler";
 import { FlashlmError } from "@flashlm/contracts";
-import { createEngine, loadTokenizer } from "@flashlm/runtime";
+import { loadTokenizer } from "@flashlm/runtime";
 import type { Command } from "commander";
 import { ActivationStatistics } from "../activation-statistics.js";
-import { processOverheadBytes } from "../engine-memory.js";
+import { createEngineWithin, processOverheadBytes } from "../engine-memory.js";
 import { composeParts, engineOptions } from "../engine-parts.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress } from "../progress.js";
@@ -75,7 +75,9 @@ async function measure(
   const statistics = new ActivationStatistics(model.bundle);
   const dense: CalibrateFlags = { ...flags, sparsity: "dense", context: flags.context ?? windows[0]!.length };
   const setup = setUpEngine(model, dense, dense.context!);
-  const engine = await createEngine(
+  const engine = await createEngineWithin(
+    model,
+    dense,
     { ...composeParts(model.bundle, dense), predictor: statistics.predictorPart() },
     { ...engineOptions(setup), onActivations: statistics.observe },
   );

@@ -1,7 +1,8 @@
 import { FlashlmError, isExactlySparse, type ModelDemand } from "@flashlm/contracts";
 import { parseSparsity } from "@flashlm/predictor";
-import { createEngine, type EngineParts, freshShare, type TokenForecast } from "@flashlm/runtime";
+import { type EngineParts, freshShare, type TokenForecast } from "@flashlm/runtime";
 import type { Command } from "commander";
+import { createEngineWithin } from "../engine-memory.js";
 import { composeParts, engineOptions } from "../engine-parts.js";
 import { forecastLimit, type Measured, measureForForecast } from "../forecasting.js";
 import { saveDemand } from "../measured-store.js";
@@ -126,7 +127,7 @@ async function lossOf(
   statistics?: SparsityStatistics,
 ): Promise<Loss> {
   const setup = setUpEngine(model, flags, windows[0]!.length);
-  const engine = await createEngine(parts, {
+  const engine = await createEngineWithin(model, flags, parts, {
     ...engineOptions(setup),
     contextLength: flags.context ?? windows[0]!.length,
     ...(statistics ? { onActivations: statistics.observe } : {}),
