@@ -21,6 +21,7 @@ export async function storeMatrix(
   const bytes = workspace.kernels.memory.bytes(to.handle, lengthBytes);
   if (dtype === "f16")
     toHalfInto(from.floats, new Uint16Array(bytes.buffer, bytes.byteOffset, lengthBytes / 2));
+  // Weights too large for a block's scale make scores that are not numbers, which count as predicted: such a head names all, and another one is kept.
   else
     await workspace.run(
       workspace.compile({
