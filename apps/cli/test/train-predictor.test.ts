@@ -1,6 +1,7 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openBundle, verifyBundle } from "@flashlm/bundler";
+import type { BundleIndex } from "@flashlm/contracts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CONTRIBUTION_OF_CODE, codeOfContribution } from "../src/training/contribution-code.js";
 import { keepLargest } from "../src/training/layer-samples.js";
@@ -28,6 +29,8 @@ describe.skipIf(model === null)("train-predictor", () => {
   ];
   const common = ["--kernels", "wasm", "--threads", "1", "--json"];
   const expected = JSON.parse(readFileSync(join(model!, "expected.json"), "utf8"));
+  const dtypesOf = (index: BundleIndex): string[] =>
+    ["a", "b"].map((part) => index.tensor(`layers.0.lowrank.${part}.weight`).dtype);
   let first: Record<string, unknown>;
 
   beforeAll(async () => {
@@ -63,6 +66,12 @@ describe.skipIf(model === null)("train-predictor", () => {
     expect(lowrank.mean.recall).toBeGreaterThan(0.5);
   });
 
+  it("stores them in q8_0 where blocks of 32 fit, and in f16 elsewhere", async () => {
+    const index = await openBundle(bundle);
+    // Hidden size 64, rank 16.
+    expect(dtypesOf(index)).toEqual(["q8_0", "f16"]);
+  });
+
   it("records the active share that transformers measured", async () => {
     // The heads' tokens begin with those of the reference; its shares are over them alone, so only roughly the same.
     const { lowrank } = first as { lowrank: { layers: { activeShare: number }[] } };
@@ -92,6 +101,42 @@ describe.skipIf(model === null)("train-predictor", () => {
     expect(again.lowrank).toEqual((first as { lowrank: unknown }).lowrank);
     expect((await openBundle(bundle)).manifest.heads).toEqual(before);
     expect(existsSync(folder)).toBe(false);
+  }, 120_000);
+
+  it("trains anew what was kept in another dtype, from the same activations", async () => {
+    const copy = join(home.path, "copy");
+    cpSync(bundle, copy, { recursive: true });
+    const changed = [
+      "train-predictor",
+      copy,
+      ...args.slice(2, 6),
+      "--rank",
+      "32",
+      "--epochs",
+      "0",
+      ...common,
+    ];
+    const results = [];
+    for (const [dtype, keep] of [
+      ["q8_0", "--keep"],
+      ["f16", "--keep"],
+      ["q8_0", ""],
+    ] as const) {
+      const flags = [...(dtype === "f16" ? ["--head-dtype", "f16"] : []), ...(keep ? [keep] : [])];
+      const run = await flashlm(home.path, [...changed, ...flags]);
+      expect(run.code, run.stderr).toBe(0);
+      const index = await openBundle(copy);
+      await verifyBundle(copy);
+      expect(dtypesOf(index)).toEqual([dtype, dtype]);
+      results.push({ json: JSON.parse(run.stdout), heads: index.manifest.heads! });
+    }
+    const [blocks, halves, again] = results;
+    expect(halves!.json.resumedTokens).toBe(halves!.json.tokenCount);
+    expect(again!.heads).toEqual(blocks!.heads);
+    expect(halves!.heads).not.toEqual(blocks!.heads);
+    const { mean } = blocks!.json.lowrank;
+    for (const [name, value] of Object.entries(halves!.json.lowrank.mean as Record<string, number>))
+      expect(Math.abs(mean[name] - value), name).toBeLessThan(0.02);
   }, 120_000);
 
   it.each(["lowrank:0.002", "lookahead:0.002", "lowrank"])(

@@ -121,6 +121,64 @@ describe.skipIf(!CAN_RUN)("writeHeads", () => {
     }
   });
 
+  test("q8_0 where whole blocks fit the rows, f16 elsewhere; both follow their neurons, and f16 replaces them", async () => {
+    const path = await makeBundle("blocks", "families/llama-relu");
+    const before = await openBundle(path);
+    const { hiddenSize, ffn } = before.manifest.model;
+    // Ranks 31, 32, 33: of the second matrix only the middle one's rows are whole blocks.
+    const heads = headsOf(before, 31);
+    const wanted = heads.lowrank.map(({ rank }) => [
+      "q8_0",
+      rank * (hiddenSize / 32) * 34,
+      ...(rank === 32 ? ["q8_0", ffn.neuronCount * 34] : ["f16", ffn.neuronCount * rank * 2]),
+    ]);
+    const rowsOf = ({ rank }: BundleHead) => (rank === 32 ? 34 : 2 * rank);
+    const weights = (_: HeadName, layerIndex: number): HeadWeights => {
+      const head = heads.lowrank[layerIndex]!;
+      const row = rowsOf(head);
+      return {
+        a: new Uint8Array(head.rank * (hiddenSize / 32) * 34).fill(9),
+        b: Uint8Array.from({ length: ffn.neuronCount * row }, (_, at) => Math.floor(at / row) % 251),
+        bias: new Float32Array(ffn.neuronCount),
+      };
+    };
+    await writeHeads(path, { heads, dtype: "q8_0", weights });
+    await verifyBundle(path);
+    const order = before.manifest.layers.map(({ neuronCount }, layer) =>
+      Uint32Array.from(shuffled(neuronCount, layer + 3)),
+    );
+    const activeShareByLayer = order.map(() => 0);
+    const calibration = { text: "seeded", tokenCount: 1, activeShareByLayer, gateThresholds: {} };
+    await rewriteOrder(path, { order, calibration });
+    await verifyBundle(path);
+    const after = await openBundle(path);
+    const found = heads.lowrank.map(({ layerIndex }) =>
+      (["a", "b"] as const).flatMap((part) => {
+        const { dtype, lengthBytes } = after.tensor(`layers.${layerIndex}.lowrank.${part}.weight`);
+        return [dtype, lengthBytes];
+      }),
+    );
+    expect(found).toEqual(wanted);
+    for (const head of heads.lowrank) {
+      const b = tensorBytes(after, `layers.${head.layerIndex}.lowrank.b.weight`);
+      const firsts = [...order[head.layerIndex]!].map((_, record) => b[record * rowsOf(head)]!);
+      expect(firsts).toEqual([...order[head.layerIndex]!].map((neuron) => neuron % 251));
+    }
+    const old = headsOf(before, 4);
+    await writeHeads(path, { heads: old, weights: weightsOf(before, old) });
+    const again = await openBundle(path);
+    expect(again.tensor("layers.1.lowrank.b.weight").dtype).toBe("f16");
+  });
+
+  test("refuses weights of another dtype than was asked for", async () => {
+    const path = await makeBundle("halves", "families/llama-relu");
+    const bundle = await openBundle(path);
+    const heads = headsOf(bundle, 32);
+    const writing = writeHeads(path, { heads, dtype: "q8_0", weights: weightsOf(bundle, heads) });
+    await expect(writing).rejects.toMatchObject({ code: "BUNDLE_FORMAT" });
+    await verifyBundle(path);
+  });
+
   test("refuses weights that do not fit, and the bundle stays as it was", async () => {
     const path = await makeBundle("refused", "families/llama-relu");
     const bundle = await openBundle(path);

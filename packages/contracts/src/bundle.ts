@@ -1,5 +1,5 @@
 import type { Extent } from "./flash-reader.js";
-import type { WeightDtype } from "./memory.js";
+import { isBlockDtype, type WeightDtype } from "./memory.js";
 import type { ModelConfig } from "./model.js";
 import type { ByteCount, ByteOffset, LayerIndex, NeuronId } from "./units.js";
 
@@ -57,6 +57,14 @@ export interface BundleCalibration {
 
 /** Which neurons a trained head names: those of the layer whose FFN input it reads, or those of the next layer. */
 export type HeadName = "lowrank" | "lookahead";
+
+/** What the two matrices of a head are stored in; its bias is f32. */
+export type HeadDtype = Extract<WeightDtype, "f16" | "q8_0">;
+
+/** The dtype of a head's matrix with rows of `columnCount`: the one asked for, or f16 where its blocks of 32 do not fit the rows. */
+export function headMatrixDtype(dtype: HeadDtype, columnCount: number): HeadDtype {
+  return isBlockDtype(dtype) && columnCount % 32 !== 0 ? "f16" : dtype;
+}
 
 /** What a trained head reaches on held-out tokens with one threshold. */
 export interface HeadPoint {
@@ -127,7 +135,7 @@ export interface BundleManifest {
  * The tensors of one layer are contiguous, `layers.N` after `layers.N-1`, each layer's first one on a multiple of 4096.
  * Of the predictor file: `layers.N.shadow.{gate,up}.weight` (q4_0), `layers.N.shadow.down_norm` (f32, `[1, neuronCount]`),
  * `layers.N.exact.{gate,up}.weight` (the record's dtype), `layers.N.exact.{gate,up}.bias` (f32, `[1, neuronCount]`), all in the order of the records; a layer's `shadow.*` are contiguous and start on 4096, and so its `exact.*`.
- * Trained heads, likewise: `layers.N.lowrank.a.weight` (`[rank, hiddenSize]`), `.b.weight` (`[neuronCount, rank]`), `.bias` (f32, `[1, neuronCount]`), and
+ * Trained heads, likewise: `layers.N.lowrank.a.weight` (`[rank, hiddenSize]`), `.b.weight` (`[neuronCount, rank]`), each f16 or q8_0, `.bias` (f32, `[1, neuronCount]`), and
  * `layers.N.lookahead.*`, which read layer N's FFN input and name neurons of layer N + 1; the last layer has none.
  */
 export interface BundleIndex {

@@ -5,6 +5,7 @@ import {
   assert,
   ERROR_CODES,
   FlashlmError,
+  headMatrixDtype,
   isExactlySparse,
   ReadBatch,
   rowBytes,
@@ -41,6 +42,18 @@ describe("errors", () => {
   test("a broken invariant is no error of flashlm", () => {
     expect(() => assert(true, "holds")).not.toThrow();
     expect(() => assert(0, "never")).toThrow("assertion failed: never");
+  });
+});
+
+describe("heads", () => {
+  test("are in blocks where these fit the rows", () => {
+    expect([32, 33, 64, 1].map((columnCount) => headMatrixDtype("q8_0", columnCount))).toEqual([
+      "q8_0",
+      "f16",
+      "q8_0",
+      "f16",
+    ]);
+    expect(headMatrixDtype("f16", 32)).toBe("f16");
   });
 });
 

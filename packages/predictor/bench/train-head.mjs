@@ -64,6 +64,7 @@ const options = {
   learningRate: 0.03,
   weightDecay: 0.01,
   contributionPower: 0.5,
+  headDtype: "q8_0",
   seed: 1,
 };
 const memoryBytes = kernelMemoryBytes(trainingBytes(shape), { threadCount, kernels: target });

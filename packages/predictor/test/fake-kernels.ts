@@ -7,8 +7,11 @@ import type {
   MemoryHandle,
   ModelConfig,
   PredictorContext,
+  WeightDtype,
 } from "@flashlm/contracts";
+import { rowBytes } from "@flashlm/contracts";
 import { createPrng } from "@flashlm/contracts/testing";
+import { floatsToBlocks, storedToFloats } from "./stored-weights.js";
 
 type ScoreOp = Extract<KernelOp, { op: "neuronScores" }>;
 type Ffn = ModelConfig["ffn"];
@@ -43,17 +46,7 @@ export function dot(matrix: Float32Array, row: number, vector: Float32Array): nu
   return sum;
 }
 
-/** Half floats in float64, from their definition. */
-export function halvesToFloats(bytes: Uint8Array): Float32Array {
-  return Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2), (half) => {
-    const sign = half & 0x8000 ? -1 : 1;
-    const exponent = (half >> 10) & 31;
-    const mantissa = half & 1023;
-    return sign * (exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25));
-  });
-}
-
-/** A kernel set that knows `neuronScores` and `matmul` on f32 weights, in float64. */
+/** A kernel set that knows `neuronScores`, `matmul` and `convert` from f32 to q8_0, in float64. */
 export class FakeKernels implements KernelSet {
   readonly contractVersion = 1 as const;
   readonly target = "fake";
@@ -93,6 +86,7 @@ export class FakeKernels implements KernelSet {
   run(program: object): void {
     for (const op of this.#programs.get(program)!) {
       if (op.op === "matmul") this.#multiply(op);
+      else if (op.op === "convert") this.#convert(op);
       else this.#score(op as ScoreOp);
     }
   }
@@ -104,10 +98,7 @@ export class FakeKernels implements KernelSet {
     const { rowCount, columnCount } = op.weight;
     const base = op.weight.base as MemoryHandle;
     const count = rowCount * columnCount;
-    const weight =
-      op.weight.dtype === "f16"
-        ? halvesToFloats(this.memory.bytes(base, count * 2).slice())
-        : this.memory.floats(base, count);
+    const weight = this.#weights(op.weight.dtype, base, count);
     const bias = op.bias && this.memory.floats(op.bias as MemoryHandle, rowCount);
     const source = this.memory.floats(op.source, tokenCount * columnCount);
     const target = this.memory.floats(op.target, tokenCount * rowCount);
@@ -118,6 +109,21 @@ export class FakeKernels implements KernelSet {
         target[token * rowCount + row] = before + dot(weight, row, vector) + (bias?.[row] ?? 0);
       }
     }
+  }
+
+  #weights(dtype: WeightDtype, base: MemoryHandle, count: number): Float32Array {
+    if (dtype === "f32") return this.memory.floats(base, count);
+    return storedToFloats(dtype, this.memory.bytes(base, rowBytes(dtype, count)).slice());
+  }
+
+  #convert(op: Extract<KernelOp, { op: "convert" }>): void {
+    const count = this.memory.words(op.tokenCount, 1)[0]! * op.dim;
+    if (op.sourceDtype !== "f32" || op.targetDtype !== "q8_0" || op.dim % 32 !== 0)
+      throw new Error(`the fake does not convert ${op.dim} of ${op.sourceDtype} to ${op.targetDtype}`);
+    floatsToBlocks(
+      this.memory.floats(op.source, count),
+      this.memory.bytes(op.target, rowBytes("q8_0", count)),
+    );
   }
 
   #score(op: ScoreOp): void {

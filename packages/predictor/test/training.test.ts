@@ -1,3 +1,4 @@
+import { type HeadDtype, rowBytes } from "@flashlm/contracts";
 import { createPrng } from "@flashlm/contracts/testing";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
@@ -9,7 +10,8 @@ import {
 } from "../src/index.js";
 import { toHalfInto } from "../src/training/half.js";
 import { lossGradient, lossWeights } from "../src/training/loss.js";
-import { dot, FakeKernels, halvesToFloats } from "./fake-kernels.js";
+import { dot, FakeKernels } from "./fake-kernels.js";
+import { halvesToFloats, storedToFloats } from "./stored-weights.js";
 
 const HIDDEN = 12;
 const NEURONS = 40;
@@ -19,6 +21,7 @@ const OPTIONS: TrainingOptions = {
   learningRate: 0.03,
   weightDecay: 0.01,
   contributionPower: 0.5,
+  headDtype: "f16",
   seed: 1,
 };
 /** Contributions in steps of an eighth, so that codes are exact. */
@@ -32,19 +35,22 @@ const bfloat = (value: number): number => new Uint32Array(Float32Array.of(value)
 const unpack = (bits: number): number => new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!;
 
 /** Inputs whose directions vary unequally; a neuron fires where `weight * target + bias > 0`, and contributes that much. The next layer's inputs are the own ones plus noise. */
-function makeSamples(lookAhead: boolean): HeadSamples {
-  const random = createPrng(7);
-  const weight = Float32Array.from({ length: NEURONS * HIDDEN }, () => normal(random));
+function makeSamples(lookAhead: boolean, hiddenSize: number = HIDDEN, seed = 7): HeadSamples {
+  const random = createPrng(seed);
+  const weight = Float32Array.from({ length: NEURONS * hiddenSize }, () => normal(random));
   const bias = Float32Array.from({ length: NEURONS }, () => -1.5 + 0.5 * normal(random));
-  const inputs = Uint16Array.from({ length: TOKENS * HIDDEN }, (_, at) =>
-    bfloat(0.3 + normal(random) / (1 + (at % HIDDEN) / 3)),
+  const inputs = Uint16Array.from({ length: TOKENS * hiddenSize }, (_, at) =>
+    bfloat(0.3 + normal(random) / (1 + (at % hiddenSize) / 3)),
   );
   const targetInputs = lookAhead
     ? inputs.map((bits) => bfloat(unpack(bits) + 0.15 * normal(random)))
     : inputs;
   const codes = new Uint8Array(TOKENS * NEURONS);
   for (let token = 0; token < TOKENS; token++) {
-    const row = Float32Array.from(targetInputs.subarray(token * HIDDEN, (token + 1) * HIDDEN), unpack);
+    const row = Float32Array.from(
+      targetInputs.subarray(token * hiddenSize, (token + 1) * hiddenSize),
+      unpack,
+    );
     for (let neuron = 0; neuron < NEURONS; neuron++) {
       const value = dot(weight, neuron, row) + bias[neuron]!;
       codes[token * NEURONS + neuron] = value > 0 ? Math.max(1, Math.min(255, Math.round(value * 8))) : 0;
@@ -52,7 +58,7 @@ function makeSamples(lookAhead: boolean): HeadSamples {
   }
   const ids = Uint32Array.from({ length: TOKENS }, (_, token) => token);
   return {
-    hiddenSize: HIDDEN,
+    hiddenSize,
     neuronCount: NEURONS,
     inputs,
     targetInputs,
@@ -70,18 +76,28 @@ function train(
   rank: number,
   changed: Partial<TrainingOptions> = {},
 ): Promise<TrainedHead> {
-  const shape = { hiddenSize: HIDDEN, neuronCount: NEURONS, rank, batchTokens: 64 };
+  const { hiddenSize } = samples;
+  const shape = { hiddenSize, neuronCount: NEURONS, rank, batchTokens: 64 };
   const trainer = new HeadTrainer(new FakeKernels(trainingBytes(shape)), shape);
   return trainer.train(samples, { ...OPTIONS, ...changed });
 }
 
 /** What a stored head does on the held-out tokens at a threshold, recomputed in float64 from its bytes. */
-function measure(samples: HeadSamples, head: TrainedHead, threshold: number): Record<string, number> {
-  const a = halvesToFloats(head.a);
-  const b = halvesToFloats(head.b);
+function measure(
+  samples: HeadSamples,
+  head: TrainedHead,
+  threshold: number,
+  [aDtype, bDtype]: readonly [HeadDtype, HeadDtype] = ["f16", "f16"],
+): Record<string, number> {
+  const { hiddenSize } = samples;
+  const a = storedToFloats(aDtype, head.a);
+  const b = storedToFloats(bDtype, head.b);
   const sums = { active: 0, missed: 0, falsePositives: 0, contribution: 0, missedContribution: 0 };
   for (const token of samples.heldOut) {
-    const row = Float32Array.from(samples.inputs.subarray(token * HIDDEN, (token + 1) * HIDDEN), unpack);
+    const row = Float32Array.from(
+      samples.inputs.subarray(token * hiddenSize, (token + 1) * hiddenSize),
+      unpack,
+    );
     const low = Float32Array.from({ length: head.rank }, (_, index) => dot(a, index, row));
     for (let neuron = 0; neuron < NEURONS; neuron++) {
       const predicted = dot(b, neuron, low) + head.bias[neuron]! > threshold;
@@ -156,6 +172,47 @@ describe("a head of full rank", () => {
     const { predictedShare, falseNegativeShare } = pointAt(head, 0.002);
     expect(falseNegativeShare).toBeLessThan(0.03);
     expect(predictedShare).toBeLessThan(head.activeShare * 1.15);
+  });
+});
+
+describe("a head in q8_0", () => {
+  it.each<readonly [number, number, HeadDtype, HeadDtype]>([
+    [64, 32, "q8_0", "q8_0"],
+    [64, 20, "q8_0", "f16"],
+    [40, 32, "f16", "q8_0"],
+    [40, 20, "f16", "f16"],
+  ])(
+    "of %i inputs and rank %i is in %s and %s, and reports what these do",
+    async (hiddenSize, rank, aDtype, bDtype) => {
+      const samples = makeSamples(false, hiddenSize);
+      const head = await train(samples, rank, { headDtype: "q8_0", epochCount: 1 });
+      expect(head.a).toHaveLength(rank * rowBytes(aDtype, hiddenSize));
+      expect(head.b).toHaveLength(NEURONS * rowBytes(bDtype, rank));
+      for (const { missedTarget, threshold, ...figures } of head.points) {
+        const found = measure(samples, head, threshold, [aDtype, bDtype]);
+        for (const [name, value] of Object.entries(figures)) expect(value, name).toBeCloseTo(found[name]!, 3);
+        expect(figures.missedShare).toBeLessThanOrEqual(missedTarget);
+      }
+    },
+  );
+
+  it.each([
+    [false, 1],
+    [false, 2],
+    [true, 3],
+    [true, 4],
+  ])("names nearly what it names in f16: look-ahead %s, seed %i", async (lookAhead, seed) => {
+    const samples = makeSamples(lookAhead, 64, seed);
+    // One start, rounded in two ways: epochs would be chosen by figures that differ a little.
+    const startIn = (headDtype: HeadDtype) => train(samples, 32, { headDtype, epochCount: 0 });
+    const halves = await startIn("f16");
+    const blocks = await startIn("q8_0");
+    expect(blocks.bias).toEqual(halves.bias);
+    for (const [index, { predictedShare, falseNegativeShare }] of blocks.points.entries()) {
+      const other = halves.points[index]!;
+      expect(Math.abs(predictedShare - other.predictedShare)).toBeLessThan(0.015);
+      expect(Math.abs(falseNegativeShare - other.falseNegativeShare)).toBeLessThan(0.03);
+    }
   });
 });
 

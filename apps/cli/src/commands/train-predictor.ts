@@ -1,5 +1,11 @@
 import { isBundle, openBundle, writeHeads } from "@flashlm/bundler";
-import { type BundleIndex, FlashlmError, type HeadName, isExactlySparse } from "@flashlm/contracts";
+import {
+  type BundleIndex,
+  FlashlmError,
+  type HeadDtype,
+  type HeadName,
+  isExactlySparse,
+} from "@flashlm/contracts";
 import { usualThreadCount } from "@flashlm/kernels";
 import { MISSED_TARGETS, type TrainingOptions } from "@flashlm/predictor";
 import { loadTokenizer } from "@flashlm/runtime";
@@ -20,6 +26,7 @@ interface TrainFlags extends EngineFlags, TextFlags {
   readonly limit: number;
   readonly window: number;
   readonly rank: string;
+  readonly headDtype: HeadDtype;
   readonly epochs: number;
   readonly learningRate: number;
   readonly loss: "contribution" | "plain";
@@ -41,6 +48,14 @@ export function addTrainPredictor(program: Command): void {
     .option("--limit <tokens>", "tokens to use; an eighth is held out", wholeNumber("--limit", 2), 16384)
     .option("--window <tokens>", "tokens per window", wholeNumber("--window", 2, 1 << 20), 512)
     .option("--rank <ranks>", "rank of the heads, one for all or one per layer: 128 or 64,128,...", "128")
+    .addOption(
+      new Option(
+        "--head-dtype <dtype>",
+        "what the heads' matrices are stored in; q8_0 where blocks of 32 fit, else f16",
+      )
+        .choices(["q8_0", "f16"])
+        .default("q8_0"),
+    )
     .option(
       "--epochs <count>",
       "passes over the tokens; 0 keeps the linear start",
@@ -120,6 +135,7 @@ async function trainPredictor(path: string, flags: TrainFlags): Promise<void> {
   const tokenCount = split.training.length + split.heldOut.length;
   await writeHeads(path, {
     heads: manifestHeads(figures, flags.text ?? "tokens", tokenCount, split.heldOut.length),
+    dtype: flags.headDtype,
     weights: (head, layerIndex) =>
       loadHead(folder.headPath(head, layerIndex), headSettings(request, layerIndex))!,
   });
@@ -149,6 +165,7 @@ function trainingOptions(flags: TrainFlags): TrainingOptions {
     learningRate: flags.learningRate,
     weightDecay: 0.01,
     contributionPower: flags.loss === "plain" ? 0 : 0.5,
+    headDtype: flags.headDtype,
     seed: 1,
   };
 }

@@ -1,4 +1,10 @@
-import { type BundleManifest, type BundleTensor, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import {
+  type BundleManifest,
+  type BundleTensor,
+  FlashlmError,
+  headMatrixDtype,
+  type WeightDtype,
+} from "@flashlm/contracts";
 import { HEAD_NAMES, headTensorName } from "../format/head-tensors.js";
 import { matrixDtypes, partDtype } from "../format/record-layout.js";
 import { wantedTensors } from "../sources/canonical-tensors.js";
@@ -64,9 +70,14 @@ export function checkModelTensors(manifest: BundleManifest, path: string): void 
   for (const head of HEAD_NAMES) {
     for (const { layerIndex, rank } of manifest.heads?.[head] ?? []) {
       const name = (part: "a.weight" | "b.weight" | "bias"): string => headTensorName(head, layerIndex, part);
-      check(name("a.weight"), { rowCount: rank, columnCount: model.hiddenSize, dtypes: ["f16"] }, true);
-      check(name("b.weight"), { rowCount, columnCount: rank, dtypes: ["f16"] }, true);
+      check(name("a.weight"), headMatrix(rank, model.hiddenSize), true);
+      check(name("b.weight"), headMatrix(rowCount, rank), true);
       check(name("bias"), { rowCount: 1, columnCount: rowCount, dtypes: ["f32"] }, true);
     }
   }
+}
+
+function headMatrix(rowCount: number, columnCount: number): Wanted {
+  const dtypes = [...new Set([headMatrixDtype("q8_0", columnCount), "f16" as const])];
+  return { rowCount, columnCount, dtypes };
 }

@@ -5,7 +5,9 @@ import {
   type BundleHeads,
   type BundleTensor,
   FlashlmError,
+  type HeadDtype,
   type HeadName,
+  headMatrixDtype,
   rowBytes,
   type WeightDtype,
 } from "@flashlm/contracts";
@@ -32,9 +34,9 @@ import { copyTensor } from "./permute-rows.js";
 
 /** The weights of one head; rows of `b` and elements of `bias` are in the order of the records of the layer it names. */
 export interface HeadWeights {
-  /** f16 `[rank, hiddenSize]`. */
+  /** `[rank, hiddenSize]`, in the `headMatrixDtype` of its rows. */
   readonly a: Uint8Array;
-  /** f16 `[neuronCount, rank]`. */
+  /** `[neuronCount, rank]`, likewise. */
   readonly b: Uint8Array;
   /** f32 `[neuronCount]`. */
   readonly bias: Float32Array;
@@ -44,6 +46,8 @@ export interface HeadWeights {
 export interface WriteHeadsOptions {
   /** Ranks, thresholds and figures; goes into `bundle.json`. */
   readonly heads: BundleHeads;
+  /** What matrices are in whose rows its blocks fit (`headMatrixDtype`); the others are f16. Default "f16". */
+  readonly dtype?: HeadDtype;
   /** Weights of one head; asked once per head in the order of the file, so that one is held at a time. */
   readonly weights: (head: HeadName, layerIndex: number) => HeadWeights;
 }
@@ -63,7 +67,7 @@ export async function writeHeads(bundlePath: string, options: WriteHeadsOptions)
   try {
     await recoverReplacement(path);
     const { document } = await readBundle(path);
-    const planned = planPredictorFile(document, options.heads);
+    const planned = planPredictorFile(document, options);
     neededBytes = planned.sizeBytes;
     await refuseForeign(partialPath);
     await discardFolder(partialPath);
@@ -97,7 +101,7 @@ interface PlannedPredictor {
   readonly sizeBytes: number;
 }
 
-function planPredictorFile(document: BundleDocument, heads: BundleHeads): PlannedPredictor {
+function planPredictorFile(document: BundleDocument, options: WriteHeadsOptions): PlannedPredictor {
   const { layers, model, tensors } = document;
   const kept = tensors.filter(
     ({ fileIndex, name }) => fileIndex === 2 && !/\.(lowrank|lookahead)\./.test(name),
@@ -108,7 +112,7 @@ function planPredictorFile(document: BundleDocument, heads: BundleHeads): Planne
         .filter(({ name }) => name.startsWith(`layers.${layerIndex}.${kind}.`))
         .sort((a, b) => a.offsetBytes - b.offsetBytes),
     ),
-    ...HEAD_NAMES.map((head) => headShapes(head, layerIndex, heads, model.hiddenSize, layers)),
+    ...HEAD_NAMES.map((head) => headShapes(head, layerIndex, options, model.hiddenSize, layers)),
   ]);
   const placed = placeTensorGroups(
     groups.filter((group) => group.length > 0),
@@ -125,7 +129,7 @@ function planPredictorFile(document: BundleDocument, heads: BundleHeads): Planne
 function headShapes(
   head: HeadName,
   layerIndex: number,
-  heads: BundleHeads,
+  { heads, dtype = "f16" }: WriteHeadsOptions,
   hiddenSize: number,
   layers: BundleDocument["layers"],
 ): { name: string; dtype: WeightDtype; rowCount: number; columnCount: number }[] {
@@ -134,9 +138,12 @@ function headShapes(
   if (rank === undefined || target === undefined) return [];
   const { neuronCount } = target;
   const name = (part: "a.weight" | "b.weight" | "bias"): string => headTensorName(head, layerIndex, part);
+  const matrix = (part: "a.weight" | "b.weight", rowCount: number, columnCount: number) => {
+    return { name: name(part), dtype: headMatrixDtype(dtype, columnCount), rowCount, columnCount };
+  };
   return [
-    { name: name("a.weight"), dtype: "f16", rowCount: rank, columnCount: hiddenSize },
-    { name: name("b.weight"), dtype: "f16", rowCount: neuronCount, columnCount: rank },
+    matrix("a.weight", rank, hiddenSize),
+    matrix("b.weight", neuronCount, rank),
     { name: name("bias"), dtype: "f32", rowCount: 1, columnCount: neuronCount },
   ];
 }

@@ -1,12 +1,12 @@
-import type { HeadPoint, KernelSet } from "@flashlm/contracts";
+import { type HeadDtype, type HeadPoint, headMatrixDtype, type KernelSet } from "@flashlm/contracts";
 import { AdamW } from "./adamw.js";
-import { toHalfInto } from "./half.js";
 import { allocateHead, type HeadParameters, type StartMatrices } from "./head-parameters.js";
 import { type HeadSamples, unpackRow } from "./head-samples.js";
 import { type LossWeights, lossGradient, lossWeights } from "./loss.js";
 import { MISSED_TARGETS, ScoreHistogram } from "./measure-head.js";
 import { pseudoRandom } from "./pseudo-random.js";
 import { startHead } from "./start-head.js";
+import { type StoredMatrix, storeMatrix } from "./store-matrix.js";
 import { transposeInto } from "./transpose.js";
 import { type HeadShape, type Matrix, Workspace } from "./workspace.js";
 
@@ -22,15 +22,17 @@ export interface TrainingOptions {
   readonly weightDecay: number;
   /** Exponent of an active neuron's contribution in its weight: 0 plain, 0.5 its square root. */
   readonly contributionPower: number;
+  /** What the trained head is stored in; training itself is in f32. */
+  readonly headDtype: HeadDtype;
   readonly seed: number;
 }
 
 /** A trained head as a bundle stores it. */
 export interface TrainedHead {
   readonly rank: number;
-  /** f16 `[rank, hiddenSize]`. */
+  /** `[rank, hiddenSize]`, in the `headMatrixDtype` of its rows. */
   readonly a: Uint8Array;
-  /** f16 `[neuronCount, rank]`. */
+  /** `[neuronCount, rank]`, likewise. */
   readonly b: Uint8Array;
   /** f32 `[neuronCount]`. */
   readonly bias: Float32Array;
@@ -62,9 +64,9 @@ export class HeadTrainer {
   ): Promise<TrainedHead> {
     const weights = lossWeights(samples, options.contributionPower);
     await startHead(this.#workspace, this.#head, samples, weights);
-    let best = await this.#measure(samples);
+    let best = await this.#measure(samples, options.headDtype);
     await this.#descend(samples, weights, options, onProgress, async () => {
-      const next = await this.#measure(samples);
+      const next = await this.#measure(samples, options.headDtype);
       if (namedShare(next) < namedShare(best)) best = next;
     });
     return best;
@@ -168,34 +170,24 @@ export class HeadTrainer {
     x.floats.fill(0, tokens.length * hiddenSize);
   }
 
-  /** Rounds the head to f16 and measures what it then does, with the kernels that will run it. The head itself stays as it is, to be trained on. */
-  async #measure(samples: HeadSamples): Promise<TrainedHead> {
+  /** Rounds the head to what it is stored in and measures what it then does, with the kernels that will run it. The head itself stays as it is, to be trained on. */
+  async #measure(samples: HeadSamples, dtype: HeadDtype): Promise<TrainedHead> {
     const { shape, ...m } = this.#head;
     const { hiddenSize, neuronCount, rank, batchTokens } = shape;
     // Gradients are made anew in each step: between steps their memory takes the rounded weights.
-    const { memory } = this.#workspace.kernels;
-    for (const [from, to] of [
-      [m.a, m.aGradient],
-      [m.b, m.bGradient],
-    ] as const) {
-      const bytes = memory.bytes(to.handle, from.floats.length * 2);
-      toHalfInto(from.floats, new Uint16Array(bytes.buffer, bytes.byteOffset, from.floats.length));
-    }
+    const store = (from: Matrix, to: Matrix, rowCount: number, columnCount: number): Promise<StoredMatrix> =>
+      storeMatrix(this.#workspace, from, to, rowCount, columnCount, headMatrixDtype(dtype, columnCount));
+    const a = await store(m.a, m.aGradient, rank, hiddenSize);
+    const b = await store(m.b, m.bGradient, neuronCount, rank);
     const score = this.#workspace.compile(
       this.#workspace.product({
-        weight: m.aGradient.handle,
-        dtype: "f16",
-        rowCount: rank,
-        columnCount: hiddenSize,
+        ...a.weight,
         source: m.x.handle,
         tokenCount: batchTokens,
         target: m.low.handle,
       }),
       this.#workspace.product({
-        weight: m.bGradient.handle,
-        dtype: "f16",
-        rowCount: neuronCount,
-        columnCount: rank,
+        ...b.weight,
         source: m.low.handle,
         tokenCount: batchTokens,
         target: m.scores.handle,
@@ -215,8 +207,8 @@ export class HeadTrainer {
     }
     return {
       rank,
-      a: memory.bytes(m.aGradient.handle, rank * hiddenSize * 2).slice(),
-      b: memory.bytes(m.bGradient.handle, neuronCount * rank * 2).slice(),
+      a: a.bytes,
+      b: b.bytes,
       bias: m.bias.floats.slice(),
       points: MISSED_TARGETS.map((target) => histogram.point(target)),
       activeShare: active / (samples.heldOut.length * neuronCount),
