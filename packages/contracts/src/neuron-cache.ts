@@ -69,6 +69,12 @@ export interface NeuronCache {
     admit: AdmitMode,
     steps?: Uint8Array,
   ): NeuronLease;
+  /**
+   * Tells a layer's scores of the token that is decoded, before its acquire with "window": the higher, the likelier the unit is named, now and
+   * soon. A hint that decides at most which units stay. `[unitCount of the layer]`, borrowed for the call. Absent in caches that make no use of it.
+   * @throws CACHE_RANGE.
+   */
+  foresee?(layerIndex: LayerIndex, scores: Float32Array): void;
   /** The window moves on by one token. Called once per decoded token, with no lease open. */
   advanceToken(): void;
   /** Counters since the cache was made. */
@@ -118,6 +124,8 @@ export interface ResidencyPolicy {
   readonly name: string;
   /** Told of every acquire with admit "window", before room is made; `ids` ascending, borrowed. For policies that count uses. */
   observe?(view: PolicyView, token: number, ids: Uint32Array, count: number): void;
+  /** Told of a layer's scores as {@link NeuronCache.foresee} is; for policies that look ahead. */
+  foresee?(view: PolicyView, token: number, scores: Float32Array): void;
   /** Writes up to `neededCount` victims into `target` and returns how many; fewer means that the rest overflow. */
   chooseVictims(view: PolicyView, token: number, neededCount: number, target: Uint32Array): number;
 }

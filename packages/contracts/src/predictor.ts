@@ -33,6 +33,11 @@ export interface SparsityPredictor {
   /** Writes the mask of `tokenCount` tokens and returns the number of neurons predicted over all of them. */
   predictInto(layerIndex: LayerIndex, tokenCount: number, target: PredictionTarget): number;
   /**
+   * Scores of the layer's neurons for the one token that its `scoreProgram` last ran on: the higher, the likelier a neuron fires, also where it is not
+   * predicted. `[neuronCount]`, borrowed until the next program. For caches (`NeuronCache.foresee`). Absent where nothing is known of neurons that do not fire.
+   */
+  scores?(layerIndex: LayerIndex): Float32Array;
+  /**
    * Look-ahead, for reads only: program that must have run on the layer's hidden state before `lookAheadInto` of that layer, or null where the layer
    * has no such head (the last one). Absent in predictors without look-ahead.
    */

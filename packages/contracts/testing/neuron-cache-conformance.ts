@@ -293,6 +293,32 @@ function residencyTests(part: CachePart): void {
   });
 }
 
+/** Scores are hints: whatever they are, they change neither what a lease means nor what is counted. */
+function scoreTests(part: CachePart): void {
+  it("takes any scores before an acquire, if it takes any at all, and refuses those of another layer", () => {
+    const random = createPrng(9);
+    const subject = new CacheWithMemory(part, [plain(30, 9, 2), plain(12, 12)], 3);
+    const odd = [Number.NaN, Infinity, -Infinity, -0, 1e38, -1e38];
+    for (let token = 0; token < 60; token++) {
+      for (const [layerIndex, unitCount] of [30, 12].entries()) {
+        const score = (): number =>
+          random() < 0.2 ? odd[Math.floor(random() * odd.length)]! : random() - 0.5;
+        subject.cache.foresee?.(layerIndex, Float32Array.from({ length: unitCount }, score));
+        const ids = Array.from({ length: unitCount }, (_, id) => id).filter(() => random() < 0.25);
+        const resident = subject.resident(layerIndex);
+        const missCount = subject.use(layerIndex, ids);
+        expect(missCount).toBe(ids.filter((id) => !resident.includes(id)).length);
+        const slotCount = layerIndex === 0 ? 9 : 12;
+        expect(subject.resident(layerIndex).length).toBeLessThanOrEqual(slotCount);
+      }
+      subject.cache.advanceToken();
+    }
+    if (!subject.cache.foresee) return;
+    expect(codeOf(() => subject.cache.foresee?.(0, new Float32Array(29)))).toBe("CACHE_RANGE");
+    expect(codeOf(() => subject.cache.foresee?.(2, new Float32Array(30)))).toBe("CACHE_RANGE");
+  });
+}
+
 /** Several tokens at once, of which the last ones stay outside the window. */
 function stepTests(part: CachePart): void {
   it("gives no slot to units that only tokens outside the window name", () => {
@@ -348,6 +374,7 @@ export function neuronCacheConformance({ name, part }: NeuronCacheConformanceOpt
   describe(`neuron cache conformance: ${name}`, () => {
     leaseTests(part);
     residencyTests(part);
+    scoreTests(part);
     stepTests(part);
     for (const [slotCount, pinnedCount] of [
       [0, 0],

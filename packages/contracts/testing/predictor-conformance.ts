@@ -105,6 +105,22 @@ function maskTests(subject: () => Subject, part: PredictorPart): void {
   });
 }
 
+function scoreTests(subject: () => Subject): void {
+  it("scores every neuron of a token, those that it predicts above all others, where it scores at all", async () => {
+    const { predictor, layerCount } = subject();
+    for (let layerIndex = 0; layerIndex < layerCount; layerIndex++) {
+      const neuronCount = neuronCountOf(subject(), layerIndex);
+      const mask = new Uint8Array(neuronCount);
+      await predict(subject(), layerIndex, hiddenRows(subject(), 1, 20 + layerIndex), mask);
+      const scores = predictor.scores?.(layerIndex);
+      if (!scores) continue;
+      expect(scores.length).toBe(neuronCount);
+      const of = (kept: number): number[] => Array.from(scores).filter((_, neuron) => mask[neuron] === kept);
+      expect(Math.max(-Infinity, ...of(0))).toBeLessThanOrEqual(Math.min(Infinity, ...of(1)));
+    }
+  });
+}
+
 /** Registers the tests that every {@link PredictorPart} must pass. The kernel set of the context is closed by its maker. */
 export function predictorConformance({ name, part, createContext }: PredictorConformanceOptions): void {
   describe(`predictor conformance: ${name}`, () => {
@@ -116,6 +132,7 @@ export function predictorConformance({ name, part, createContext }: PredictorCon
     });
 
     maskTests(subject, part);
+    scoreTests(subject);
 
     it("refuses layers, token counts and masks that do not fit", () => {
       const { predictor, context, layerCount } = subject();

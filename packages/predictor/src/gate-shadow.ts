@@ -105,6 +105,10 @@ function createGateShadow(name: string, margin: number, context: PredictorContex
       }
       return keptCount;
     },
+    // With a ReLU on the up projection too, the gate alone says half of it.
+    ...(names.length === 1
+      ? { scores: (layerIndex: number) => scores[0]!.subarray(0, manifest.layers[layerIndex]!.neuronCount) }
+      : {}),
   };
 }
 

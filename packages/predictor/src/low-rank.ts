@@ -75,6 +75,11 @@ function createArea({ kernels, manifest, tokenCapacity }: PredictorContext): Sco
   };
 }
 
+/** Scores of the only token. */
+function rowOf({ floats }: ScoreArea, manifest: BundleManifest, layerIndex: number): Float32Array {
+  return floats.subarray(0, manifest.layers[layerIndex]!.neuronCount);
+}
+
 function headOps(
   { tokenCount, hidden, tensor }: PredictorContext,
   which: HeadName,
@@ -162,6 +167,7 @@ function createOwn(name: string, options: LowRankOptions, context: PredictorCont
     scoreProgram: (layerIndex) => programs[layerIndex] ?? null,
     predictInto: (layerIndex, tokenCount, { mask }) =>
       own.select(layerIndex, elementCount(layerIndex, tokenCount, mask), mask),
+    scores: (layerIndex) => rowOf(own.area(layerIndex), manifest, layerIndex),
   };
   if (!options.lookAhead) return predictor;
   const next = createSet("lookahead");
@@ -194,6 +200,8 @@ function createAhead(name: string, options: LowRankOptions, context: PredictorCo
         ? first.select(0, elementCount, mask)
         : ahead.select(layerIndex - 1, elementCount, mask);
     },
+    scores: (layerIndex) =>
+      rowOf(layerIndex === 0 ? first.area(0) : ahead.area(layerIndex - 1), manifest, layerIndex),
   };
 }
 

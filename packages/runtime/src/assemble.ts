@@ -176,6 +176,7 @@ async function join(
     state,
     residency,
     records,
+    cache,
     predictor,
     dense: parts.predictor.dense,
     lookAhead,

@@ -1,4 +1,10 @@
-import type { BundleIndex, KernelProgram, KernelSet, SparsityPredictor } from "@flashlm/contracts";
+import type {
+  BundleIndex,
+  KernelProgram,
+  KernelSet,
+  NeuronCache,
+  SparsityPredictor,
+} from "@flashlm/contracts";
 import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
 import type { LookAhead } from "./look-ahead.js";
 import type { RecordStream } from "./record-stream.js";
@@ -13,6 +19,7 @@ export interface ForwardParts {
   readonly state: RunState;
   readonly residency: Residency;
   readonly records: RecordStream;
+  readonly cache: NeuronCache;
   readonly predictor: SparsityPredictor;
   readonly dense: boolean;
   /** Early reads of the next layer's records; null where nothing guesses them. */
@@ -145,7 +152,7 @@ export class ForwardPass {
 
   /** Predicts the layer's neurons and asks for their records, then for those that the next layer may want. */
   async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
-    const { kernels, lookAhead, predictor, records, residency, state } = this.#parts;
+    const { cache, kernels, lookAhead, predictor, records, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
     const program = predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
@@ -154,6 +161,8 @@ export class ForwardPass {
     this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
     const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
     const { ids, steps } = this.#union;
+    const scores = tokenCount === 1 ? predictor.scores?.(layerIndex) : undefined;
+    if (scores) cache.foresee?.(layerIndex, scores);
     await lookAhead?.land(layerIndex, ids, count);
     if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", steps);
     else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none");

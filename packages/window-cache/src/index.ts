@@ -1,4 +1,5 @@
 export { compactCache } from "./compact-cache.js";
+export { FORESIGHT_SHARE, type ForesightPolicyOptions, foresightPolicy } from "./foresight-policy.js";
 export { HALF_LIFE_TOKENS, type LfuPolicyOptions, lfuPolicy } from "./lfu-policy.js";
 export { lruPolicy } from "./lru-policy.js";
 export { CACHE_CHOICES, type CacheChoice, parseCache } from "./parse-cache.js";

@@ -1,5 +1,6 @@
 import { type CachePart, FlashlmError } from "@flashlm/contracts";
 import { compactCache } from "./compact-cache.js";
+import { FORESIGHT_SHARE, foresightPolicy } from "./foresight-policy.js";
 import { HALF_LIFE_TOKENS, lfuPolicy } from "./lfu-policy.js";
 import { lruPolicy } from "./lru-policy.js";
 import { slotMapCache, slotMapCacheWith } from "./slot-map-cache.js";
@@ -16,13 +17,15 @@ export interface CacheChoice {
 const HYBRID_SHARE = 0.5;
 
 /** Spellings of {@link parseCache}, for messages and help. */
-export const CACHE_CHOICES = "auto | window | compact | lru | lfu[:HALF_LIFE] | pinned | hybrid[:SHARE]";
+export const CACHE_CHOICES =
+  "auto | window | foresight[:SHARE] | compact | lru | lfu[:HALF_LIFE] | pinned | hybrid[:SHARE]";
 
 /**
  * Reads a cache option.
  *
- * - `auto`: the window policy on a slot map, pins by the memory plan
+ * - `auto`: a slot map with pins by the memory plan; the units that the predictor thinks least of go first, or those outside the window where it does not say
  * - `window` (or `slot-map`), `compact`, `lru`, `lfu:64` (half-life in tokens): that cache, nothing pinned
+ * - `foresight:0.3`: what the predictor thinks least of goes first; the share is that of a token's scores in what is thought
  * - `pinned`: every slot belongs to one of the hottest units for good
  * - `hybrid:0.5`: that share of the slots is pinned, the rest follows the window policy
  *
@@ -37,7 +40,12 @@ export function parseCache(text: string): CacheChoice {
     part,
     pinnedShare,
   });
-  if (rest.length === 0 && plain && kind === "auto") return choice(slotMapCache, null);
+  const foresight = (share: number): CachePart =>
+    slotMapCacheWith(
+      (options) => foresightPolicy(options, { share }),
+      `slot-map:${text === "auto" ? "foresight" : text}`,
+    );
+  if (rest.length === 0 && plain && kind === "auto") return choice(foresight(FORESIGHT_SHARE), null);
   if (rest.length === 0 && plain && (kind === "window" || kind === "slot-map"))
     return choice(slotMapCache, 0);
   if (rest.length === 0 && plain && kind === "compact") return choice(compactCache, 0);
@@ -49,11 +57,13 @@ export function parseCache(text: string): CacheChoice {
     const policy = slotMapCacheWith((options) => lfuPolicy(options, { halfLifeTokens }), `slot-map:${text}`);
     return choice(policy, 0);
   }
+  if (rest.length === 0 && kind === "foresight" && (plain || (value !== null && value > 0 && value <= 1)))
+    return choice(foresight(value ?? FORESIGHT_SHARE), 0);
   if (rest.length === 0 && kind === "hybrid" && (plain || (value !== null && value >= 0 && value <= 1)))
     return choice(slotMapCache, value ?? HYBRID_SHARE);
   throw new FlashlmError(
     "ENGINE_OPTION",
-    `Expected a cache like ${CACHE_CHOICES} but received "${text}". HALF_LIFE is in tokens and above 0, SHARE from 0 to 1.`,
+    `Expected a cache like ${CACHE_CHOICES} but received "${text}". HALF_LIFE is in tokens and above 0, SHARE from 0 to 1, above 0 for foresight.`,
     { cache: text },
   );
 }

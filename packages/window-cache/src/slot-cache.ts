@@ -36,6 +36,8 @@ export abstract class SlotCache implements NeuronCache {
   protected abstract makeRoom(layer: LayerState, neededCount: number): void;
   /** Sees the units that a token names, before room is made for them. */
   protected observe(_layer: LayerState, _ids: Uint32Array, _count: number): void {}
+  /** Sees the scores of the token that is decoded. */
+  protected attendScores?(layer: LayerState, scores: Float32Array): void;
   /** A free slot; called only while there is one. */
   protected abstract takeSlot(layer: LayerState): number;
   /** Empties a slot whose record was never read; called in descending order of their taking. */
@@ -76,6 +78,18 @@ export abstract class SlotCache implements NeuronCache {
     lease.open = true;
     this.#openCount++;
     return lease;
+  }
+
+  foresee(layerIndex: number, scores: Float32Array): void {
+    const layer = this.#layer(layerIndex);
+    if (scores.length !== layer.unitCount) {
+      throw new FlashlmError(
+        "CACHE_RANGE",
+        `layer ${layerIndex} has ${layer.unitCount} units, got ${scores.length} scores`,
+        { layerIndex, unitCount: layer.unitCount, scoreCount: scores.length },
+      );
+    }
+    if (layer.slotCount < layer.unitCount) this.attendScores?.(layer, scores);
   }
 
   advanceToken(): void {

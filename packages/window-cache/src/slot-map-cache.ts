@@ -26,6 +26,10 @@ class SlotMapCache extends SlotCache {
     this.#policy.observe?.(layer, this.token, ids, count);
   }
 
+  protected override attendScores(layer: LayerState, scores: Float32Array): void {
+    this.#policy.foresee?.(layer, this.token, scores);
+  }
+
   protected makeRoom(layer: LayerState, neededCount: number): void {
     const lackingCount = Math.min(neededCount - layer.freeForAnyCount, layer.usedCount);
     if (lackingCount <= 0) return;

@@ -128,6 +128,10 @@ describe("frequency policy", () => {
       "hybrid:2",
       "hybrid:",
       "window:3",
+      "foresight:0",
+      "foresight:1.5",
+      "foresight:",
+      "foresight:x",
       "lru:1",
       "best",
       "lfu:1:2",
@@ -138,10 +142,61 @@ describe("frequency policy", () => {
   });
 });
 
+describe("foresight policy", () => {
+  const layer = { unitCount: 6, slotCount: 3, pinnedCount: 0 };
+  const foresee = (cache: NeuronCache, scores: readonly number[]): void =>
+    cache.foresee?.(0, Float32Array.from(scores));
+
+  it("gives up what scored least, however lately it was used", () => {
+    const cache = create("foresight:1", layer);
+    use(cache, [0]);
+    use(cache, [1]);
+    use(cache, [2]);
+    foresee(cache, [-1, -2, -3, 1, -9, -9]);
+    use(cache, [3]);
+    expect(Array.from(cache.residentIds(0))).toEqual([0, 1, 3]);
+  });
+
+  it("remembers earlier scores, each token's less than the next one's", () => {
+    const cache = create("foresight:0.5", layer);
+    use(cache, [0, 1, 2]);
+    foresee(cache, [8, 0, 1, -9, -9, -9]);
+    use(cache, [0]);
+    // Means are now 4, 4.5 and 5.
+    foresee(cache, [0, 9, 9, 1, -9, -9]);
+    use(cache, [3]);
+    expect(Array.from(cache.residentIds(0))).toEqual([1, 2, 3]);
+  });
+
+  it("goes by the window where scores are old, and by them alone after the gap", () => {
+    const cache = create("foresight:0.5", layer);
+    foresee(cache, [-9, 9, 9, 0, 0, 0]);
+    use(cache, [0, 1, 2]);
+    use(cache, [0, 1]);
+    use(cache, [0]);
+    // Of unit 2 nothing was heard for three tokens; its score of then says nothing.
+    use(cache, [3]);
+    expect(Array.from(cache.residentIds(0))).toEqual([0, 1, 3]);
+    foresee(cache, [1, -1, 0, 2, 3, 0]);
+    use(cache, [4]);
+    expect(Array.from(cache.residentIds(0))).toEqual([0, 3, 4]);
+  });
+
+  it("makes room for guesses by the scores of the token before", () => {
+    const cache = create("foresight:1", layer);
+    foresee(cache, [3, 1, 2, -9, -9, -9]);
+    use(cache, [0, 1, 2]);
+    cache.acquire(0, Uint32Array.of(4), 1, "guess").release();
+    expect(Array.from(cache.residentIds(0))).toEqual([0, 2, 4]);
+  });
+});
+
 describe("cache option", () => {
   it("names a part and what is pinned", () => {
     const read = (text: string): unknown[] => [parseCache(text).part.name, parseCache(text).pinnedShare];
-    expect(read("auto")).toEqual(["slot-map", null]);
+    expect(read("auto")).toEqual(["slot-map:foresight", null]);
+    expect(read("foresight")).toEqual(["slot-map:foresight", 0]);
+    expect(read("foresight:0.5")).toEqual(["slot-map:foresight:0.5", 0]);
     expect(read("window")).toEqual(["slot-map", 0]);
     expect(read("compact")).toEqual(["compact", 0]);
     expect(read("lru")).toEqual(["slot-map:lru", 0]);

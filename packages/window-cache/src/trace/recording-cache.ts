@@ -24,6 +24,7 @@ export function recordingCache(
           if (admit === "window") trace.units(layerIndex, ids, count);
           return lease;
         },
+        foresee: (layerIndex, scores) => cache.foresee?.(layerIndex, scores),
         advanceToken() {
           cache.advanceToken();
           trace.endToken();
