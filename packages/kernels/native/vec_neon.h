@@ -105,15 +105,10 @@ using Q8Sums = F;
 inline Q8Sums q8Zero() { return fZero(); }
 inline void q8Store(float* p, Q8Sums v) { fStore(p, v); }
 
-template <uint32_t DTYPE>
-constexpr uint64_t q8BlockBytes() {
-  return DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
-}
-
 /** Adds blocks `first` to `end` to a vector of four rows' sums. */
 template <uint32_t DTYPE>
 FLASHLM_INLINE F q8Blocks(const uint8_t* const rows[4], const Ahead& ahead, uint32_t first, uint32_t end, const int8_t* x, const float* xScales, const int32_t* xSums, F sum) {
-  constexpr uint64_t kBytes = q8BlockBytes<DTYPE>();
+  constexpr uint64_t kBytes = flashlm::blockBytes<DTYPE>();
   for (uint32_t b = first; b < end; b++) {
     const uint64_t at = b * kBytes;
     prefetchRows<4>(ahead, at);

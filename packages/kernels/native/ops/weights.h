@@ -35,11 +35,6 @@ inline F weightsPart(const uint8_t* row, uint64_t k, uint32_t count) {
   return weightsAt<DTYPE>(lanes, 0);
 }
 
-template <uint32_t DTYPE>
-constexpr uint64_t blockBytes() {
-  return DTYPE == kQ8_0 ? 34 : DTYPE == kQ4_0 ? 18 : 20;
-}
-
 /** Bytes of `count` columns of a row; whole blocks where the dtype has blocks. */
 template <uint32_t DTYPE>
 constexpr uint64_t columnBytes(uint64_t count) {
