@@ -69,6 +69,12 @@ FLASHLM_INLINE uint64_t rowBytes(uint32_t dtype, uint64_t count) {
   }
 }
 
+/** Bytes of a block. */
+template <uint32_t DTYPE>
+FLASHLM_INLINE constexpr uint64_t blockBytes() {
+  return DTYPE == kQ8_0 ? 34 : DTYPE == kQ4_0 ? 18 : 20;
+}
+
 FLASHLM_INLINE constexpr bool isBlockDtype(uint32_t dtype) { return dtype >= kQ8_0; }
 
 }  // namespace flashlm

@@ -34,16 +34,20 @@ inline float fLargest(F v) {
   most = _mm_max_ps(most, _mm_movehl_ps(most, most));
   return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
 }
-inline F fHalf(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
-inline F fBrain(const void* p) {
+FLASHLM_INLINE F fHalf(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+/** 32 f16. */
+FLASHLM_INLINE void fHalves(const void* p, F out[4]) {
+  for (int v = 0; v < 4; v++) out[v] = fHalf(static_cast<const uint8_t*>(p) + v * 2 * W);
+}
+FLASHLM_INLINE F fBrain(const void* p) {
   const __m128i bits = _mm_loadu_si128(static_cast<const __m128i*>(p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
-inline F fBytes(const int8_t* p) {
+FLASHLM_INLINE F fBytes(const int8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
 /** 32 nibbles of 16 bytes, low ones first, less `off`. */
-inline void fNibbles(const uint8_t* p, int off, F out[4]) {
+FLASHLM_INLINE void fNibbles(const uint8_t* p, int off, F out[4]) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   const __m128i mask = _mm_set1_epi8(15);
   const __m128i less = _mm_set1_epi8(static_cast<char>(off));
@@ -58,7 +62,7 @@ inline void fStoreHalf(uint16_t* p, F v) {
 }
 /** Rounds to even; |v| below 2^31. */
 inline void fStoreRounded(int32_t* p, F v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvtps_epi32(v)); }
-inline float halfToFloat(uint16_t bits) { return _cvtsh_ss(bits); }
+FLASHLM_INLINE float halfToFloat(uint16_t bits) { return _cvtsh_ss(bits); }
 inline uint16_t floatToHalf(float x) { return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)); }
 
 #include "vec_x86_q8.h"
@@ -87,5 +91,8 @@ inline I iDotUnsigned(I sum, I w, I x) {
 /** Rows and tokens of a register tile of f32 sums. */
 constexpr int kTileRows = 3;
 constexpr int kTileTokens = 4;
+
+/** Rows of f16 that a down projection adds together where a thread takes a short piece of each. */
+constexpr int kShortRows = 8;
 
 }  // namespace

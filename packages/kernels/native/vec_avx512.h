@@ -36,16 +36,26 @@ inline float fLargest(F v) {
   most = _mm_max_ps(most, _mm_movehl_ps(most, most));
   return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
 }
-inline F fHalf(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
-inline F fBrain(const void* p) {
+FLASHLM_INLINE F fHalf(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+/** 32 f16. Loaded as one cache line: two loads of half a line each would wait for it twice. */
+FLASHLM_INLINE void fHalves(const void* p, F out[2]) {
+  __m512i line = _mm512_loadu_si512(p);
+#if defined(__GNUC__) || defined(__clang__)
+  // Or the compiler would load half of it a second time.
+  __asm__ volatile("" : "+v"(line));
+#endif
+  out[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(line));
+  out[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(line, 1));
+}
+FLASHLM_INLINE F fBrain(const void* p) {
   const __m256i bits = _mm256_loadu_si256(static_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
-inline F fBytes(const int8_t* p) {
+FLASHLM_INLINE F fBytes(const int8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 /** 32 nibbles of 16 bytes, low ones first, less `off`. */
-inline void fNibbles(const uint8_t* p, int off, F out[2]) {
+FLASHLM_INLINE void fNibbles(const uint8_t* p, int off, F out[2]) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   const __m128i mask = _mm_set1_epi8(15);
   const __m128i less = _mm_set1_epi8(static_cast<char>(off));
@@ -57,7 +67,7 @@ inline void fStoreHalf(uint16_t* p, F v) {
 }
 /** Rounds to even; |v| below 2^31. */
 inline void fStoreRounded(int32_t* p, F v) { _mm512_storeu_si512(p, _mm512_cvtps_epi32(v)); }
-inline float halfToFloat(uint16_t bits) { return _cvtsh_ss(bits); }
+FLASHLM_INLINE float halfToFloat(uint16_t bits) { return _cvtsh_ss(bits); }
 inline uint16_t floatToHalf(float x) { return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)); }
 
 #include "vec_x86_q8.h"
@@ -97,5 +107,8 @@ inline I iDotSigned(I sum, I w, I x) {
 /** Rows and tokens of a register tile of f32 sums. */
 constexpr int kTileRows = 4;
 constexpr int kTileTokens = 6;
+
+/** Rows of f16 that a down projection adds together where a thread takes a short piece of each. */
+constexpr int kShortRows = 16;
 
 }  // namespace

@@ -26,24 +26,28 @@ inline F fFma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
 inline F fAbs(F a) { return vabsq_f32(a); }
 inline float fSum(F v) { return vaddvq_f32(v); }
 inline float fLargest(F v) { return vmaxvq_f32(v); }
-inline F fHalf(const void* p) {
+FLASHLM_INLINE F fHalf(const void* p) {
   uint16x4_t bits;
   std::memcpy(&bits, p, 8);
   return vcvt_f32_f16(vreinterpret_f16_u16(bits));
 }
-inline F fBrain(const void* p) {
+/** 32 f16. */
+FLASHLM_INLINE void fHalves(const void* p, F out[8]) {
+  for (int v = 0; v < 8; v++) out[v] = fHalf(static_cast<const uint8_t*>(p) + v * 2 * W);
+}
+FLASHLM_INLINE F fBrain(const void* p) {
   uint16x4_t bits;
   std::memcpy(&bits, p, 8);
   return vreinterpretq_f32_u32(vshll_n_u16(bits, 16));
 }
-inline F fBytes(const int8_t* p) {
+FLASHLM_INLINE F fBytes(const int8_t* p) {
   int32_t four;
   std::memcpy(&four, p, 4);
   const int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
   return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
 }
 /** 32 nibbles of 16 bytes, low ones first, less `off`. */
-inline void fNibbles(const uint8_t* p, int off, F out[8]) {
+FLASHLM_INLINE void fNibbles(const uint8_t* p, int off, F out[8]) {
   const uint8x16_t bytes = vld1q_u8(p);
   const int8x16_t less = vdupq_n_s8(static_cast<int8_t>(off));
   const int8x16_t halves[2] = {
@@ -62,7 +66,7 @@ inline void fStoreHalf(uint16_t* p, F v) {
 }
 /** Rounds to even; |v| below 2^31. */
 inline void fStoreRounded(int32_t* p, F v) { vst1q_s32(p, vcvtnq_s32_f32(v)); }
-inline float halfToFloat(uint16_t bits) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0); }
+FLASHLM_INLINE float halfToFloat(uint16_t bits) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0); }
 inline uint16_t floatToHalf(float x) { return vget_lane_u16(vreinterpret_u16_f16(vcvt_f16_f32(vdupq_n_f32(x))), 0); }
 
 // Packed rows: 4 rows in lanes, four bytes of each.
@@ -105,15 +109,10 @@ using Q8Sums = F;
 inline Q8Sums q8Zero() { return fZero(); }
 inline void q8Store(float* p, Q8Sums v) { fStore(p, v); }
 
-template <uint32_t DTYPE>
-constexpr uint64_t q8BlockBytes() {
-  return DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
-}
-
 /** Adds blocks `first` to `end` to a vector of four rows' sums. */
 template <uint32_t DTYPE>
 FLASHLM_INLINE F q8Blocks(const uint8_t* const rows[4], const Ahead& ahead, uint32_t first, uint32_t end, const int8_t* x, const float* xScales, const int32_t* xSums, F sum) {
-  constexpr uint64_t kBytes = q8BlockBytes<DTYPE>();
+  constexpr uint64_t kBytes = flashlm::blockBytes<DTYPE>();
   for (uint32_t b = first; b < end; b++) {
     const uint64_t at = b * kBytes;
     prefetchRows<4>(ahead, at);
@@ -145,5 +144,8 @@ FLASHLM_INLINE F q8Blocks(const uint8_t* const rows[4], const Ahead& ahead, uint
 /** Rows and tokens of a register tile of f32 sums. */
 constexpr int kTileRows = 4;
 constexpr int kTileTokens = 4;
+
+/** Rows of f16 that a down projection adds together where a thread takes a short piece of each. */
+constexpr int kShortRows = 8;
 
 }  // namespace

@@ -47,15 +47,10 @@ using Q8Sums = __m256;
 inline Q8Sums q8Zero() { return _mm256_setzero_ps(); }
 inline void q8Store(float* p, Q8Sums v) { _mm256_storeu_ps(p, v); }
 
-template <uint32_t DTYPE>
-constexpr uint64_t q8BlockBytes() {
-  return DTYPE == flashlm::kQ8_0 ? 34 : DTYPE == flashlm::kQ4_0 ? 18 : 20;
-}
-
 /** Adds blocks `first` to `end` to a vector of eight rows' sums. */
 template <uint32_t DTYPE>
 FLASHLM_INLINE __m256 q8Blocks(const uint8_t* const rows[8], const Ahead& ahead, uint32_t first, uint32_t end, const int8_t* x, const float* xScales, const int32_t* xSums, __m256 sum) {
-  constexpr uint64_t kBytes = q8BlockBytes<DTYPE>();
+  constexpr uint64_t kBytes = flashlm::blockBytes<DTYPE>();
   for (uint32_t b = first; b < end; b++) {
     const uint64_t at = b * kBytes;
     prefetchRows<8>(ahead, at);

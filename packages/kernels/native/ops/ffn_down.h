@@ -14,10 +14,33 @@ struct DownJob {
 
 /** Rows that meet the target at a time where there is one token: one load and store of it for so many. */
 constexpr int kDownRows = 8;
+/**
+ * Pieces of f16 rows up to a page are short: prefetchers stop at its end, and only more rows keep as many lines under way. Longer ones
+ * gain nothing from it (bench/ops.mjs, sparse FFN, with one and two threads).
+ */
+constexpr uint64_t kShortBytes = 4096;
+
+/** As `addColumns`, of f16, a cache line of each row at a time. */
+template <int R>
+FLASHLM_INLINE void addHalfColumns(const uint8_t* const* rows, const Ahead& ahead, const F (&factor)[R], uint32_t first, uint32_t begin, uint32_t end, float* target) {
+  for (uint32_t k = begin; k < end; k += kLineHalves) {
+    F sums[kLineHalves / W];
+    for (uint32_t v = 0; v < kLineHalves / W; v++) sums[v] = fLoad(target + k + v * W);
+    FLASHLM_UNROLL
+    for (int r = 0; r < R; r++) {
+      prefetchRow(ahead, r, 2ull * (first + k));
+      F weights[kLineHalves / W];
+      fHalves(rows[r] + 2ull * (first + k), weights);
+      for (uint32_t v = 0; v < kLineHalves / W; v++) sums[v] = fFma(factor[r], weights[v], sums[v]);
+    }
+    for (uint32_t v = 0; v < kLineHalves / W; v++) fStore(target + k + v * W, sums[v]);
+  }
+}
 
 /** target += factor[r] * rows[r], r ascending, for whole steps of columns from `begin` to `end`; target is column `first`. */
 template <uint32_t DTYPE, int R>
 FLASHLM_INLINE void addColumns(const uint8_t* const* rows, const Ahead& ahead, const F (&factor)[R], uint32_t first, uint32_t begin, uint32_t end, float* target) {
+  if constexpr (DTYPE == kF16) return addHalfColumns<R>(rows, ahead, factor, first, begin, end, target);
   constexpr uint32_t kVectors = blockColumns<DTYPE>() / W;
   for (uint32_t k = begin; k < end; k += stepColumns<DTYPE>()) {
     prefetchRows<R>(ahead, columnBytes<DTYPE>(first + k));
@@ -51,11 +74,13 @@ inline void addRows(const uint8_t* const* rows, const float* factors, uint32_t f
   uint32_t k = end;
   for (; k + W <= count; k += W) {
     F sum = fLoad(target + k);
+    FLASHLM_UNROLL
     for (int r = 0; r < R; r++) sum = fFma(factor[r], weightsAt<DTYPE>(rows[r], first + k), sum);
     fStore(target + k, sum);
   }
   if (k == count) return;
   F sum = fLoadPart(target + k, count - k);
+  FLASHLM_UNROLL
   for (int r = 0; r < R; r++) sum = fFma(factor[r], weightsPart<DTYPE>(rows[r], first + k, count - k), sum);
   fStorePart(target + k, sum, count - k);
 }
@@ -63,6 +88,10 @@ inline void addRows(const uint8_t* const* rows, const float* factors, uint32_t f
 template <uint32_t DTYPE>
 inline void addRowsOf(const uint8_t* const* rows, const float* factors, uint32_t rowCount, uint32_t first, uint32_t count, float* target) {
   uint32_t r = 0;
+  if constexpr (DTYPE == kF16 && kShortRows > kDownRows) {
+    const uint32_t end = columnBytes<DTYPE>(count) <= kShortBytes ? rowCount : 0;
+    for (; r + kShortRows <= end; r += kShortRows) addRows<DTYPE, kShortRows>(rows + r, factors + r, first, count, target, r + 2 * kShortRows <= rowCount);
+  }
   for (; r + kDownRows <= rowCount; r += kDownRows)
     addRows<DTYPE, kDownRows>(rows + r, factors + r, first, count, target, r + 2 * kDownRows <= rowCount);
   for (; r + 2 <= rowCount; r += 2) addRows<DTYPE, 2>(rows + r, factors + r, first, count, target, false);

@@ -20,9 +20,9 @@ inline void fStorePart(float* p, F v, uint32_t count) {
   std::memcpy(p, lanes, count * sizeof(float));
 }
 
-/** W weights from column `k` of a row that has no blocks. */
+/** W weights from column `k` of a row that has no blocks. Always inlined, as all that inner loops use: compilers stop at some size of a file. */
 template <uint32_t DTYPE>
-inline F weightsAt(const uint8_t* row, uint64_t k) {
+FLASHLM_INLINE F weightsAt(const uint8_t* row, uint64_t k) {
   if (DTYPE == kF32) return fLoad(reinterpret_cast<const float*>(row) + k);
   if (DTYPE == kF16) return fHalf(row + 2 * k);
   return fBrain(row + 2 * k);
@@ -35,18 +35,13 @@ inline F weightsPart(const uint8_t* row, uint64_t k, uint32_t count) {
   return weightsAt<DTYPE>(lanes, 0);
 }
 
-template <uint32_t DTYPE>
-constexpr uint64_t blockBytes() {
-  return DTYPE == kQ8_0 ? 34 : DTYPE == kQ4_0 ? 18 : 20;
-}
-
 /** Bytes of `count` columns of a row; whole blocks where the dtype has blocks. */
 template <uint32_t DTYPE>
 constexpr uint64_t columnBytes(uint64_t count) {
   return isBlockDtype(DTYPE) ? count / 32 * blockBytes<DTYPE>() : count * (DTYPE == kF32 ? 4 : 2);
 }
 
-inline float halfAt(const uint8_t* p) {
+FLASHLM_INLINE float halfAt(const uint8_t* p) {
   uint16_t bits;
   std::memcpy(&bits, p, 2);
   return halfToFloat(bits);
@@ -60,7 +55,7 @@ constexpr uint64_t numbersOffset() {
 
 /** One block as 32 / W vectors. Products of scale and number are exact; q4_1 rounds once. */
 template <uint32_t DTYPE>
-inline void blockWeights(const uint8_t* block, F out[32 / W]) {
+FLASHLM_INLINE void blockWeights(const uint8_t* block, F out[32 / W]) {
   const uint8_t* numbers = block + numbersOffset<DTYPE>();
   F values[32 / W];
   if (DTYPE == kQ8_0)
@@ -76,6 +71,9 @@ template <uint32_t DTYPE>
 constexpr uint32_t blockColumns() {
   return isBlockDtype(DTYPE) ? 32 : W;
 }
+
+/** f16 of a cache line. */
+constexpr uint32_t kLineHalves = kLineBytes / 2;
 
 /** Columns of a step of long loops: a cache line of a row, or a block. */
 template <uint32_t DTYPE>
