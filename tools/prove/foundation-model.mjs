@@ -72,15 +72,17 @@ async function perplexityOf(text, flags) {
 
 async function perplexityAgrees() {
   const reference = readFixture("smollm2/perplexity.json");
-  const limits = { f32: 0.001, q8_0: 0.01, q4_0: 0.04 };
+  const limits = { f32: 0.001, q8_0: 0.01, q4_0: 0.04, "f16 q8_0": 0.005 };
   const lines = [];
   let ok = true;
-  for (const [dtype, limit] of Object.entries(limits)) {
+  for (const [dtypes, limit] of Object.entries(limits)) {
+    const [dtype, residentDtype] = dtypes.split(" ");
+    const flags = ["--dtype", dtype, ...(residentDtype ? ["--resident-dtype", residentDtype] : [])];
     for (const text of TEXTS) {
-      const { perplexity, scoredTokens } = await perplexityOf(text, ["--dtype", dtype]);
+      const { perplexity, scoredTokens } = await perplexityOf(text, flags);
       const change = perplexity / reference[text].perplexity - 1;
       if (Math.abs(change) > limit || scoredTokens !== reference[text].scoredTokens) ok = false;
-      lines.push(`${dtype} ${text.split("-")[0]} ${(100 * change).toFixed(3)}%`);
+      lines.push(`${dtypes} ${text.split("-")[0]} ${(100 * change).toFixed(3)}%`);
     }
   }
   for (const text of TEXTS.slice(0, 2)) {

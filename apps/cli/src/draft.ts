@@ -59,7 +59,7 @@ export async function openDraft(
       "ENGINE_OPTION",
       "Expected --trace without --draft: a trace records tokens one by one. Leave one of them out.",
     );
-  const { dtype: _, ...rest } = flags;
+  const { dtype: _dtype, residentDtype: _residentDtype, ...rest } = flags;
   const model = await openModel(flags.draft, {
     ...rest,
     ...(flags.draftDtype ? { dtype: flags.draftDtype } : {}),

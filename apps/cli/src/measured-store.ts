@@ -38,7 +38,7 @@ function load(folder: string, key: unknown): unknown {
 
 /** Everything that a kernel's speed depends on. */
 function speedKey(bundle: BundleIndex, flags: EngineFlags, threadCount: number): unknown {
-  const { model, record, dtype } = bundle.manifest;
+  const { model, record, dtype, residentDtype } = bundle.manifest;
   const processor = os.cpus()[0]?.model ?? "";
   const shape = [
     model.family,
@@ -48,6 +48,7 @@ function speedKey(bundle: BundleIndex, flags: EngineFlags, threadCount: number):
     model.ffn,
     record,
     dtype,
+    ...(residentDtype ? [residentDtype] : []),
   ];
   return [1, processor, flags.kernels, flags.dots, flags.kvCache, threadCount, shape];
 }
@@ -86,7 +87,7 @@ export function loadKernelSpeed(
   return valid ? value : null;
 }
 
-/** Calibration changes the order of records, so a demand belongs to one order. */
+/** Calibration changes the order of records, so a demand belongs to one order. What residents are rounded to hardly changes what is named. */
 function demandKey(bundle: BundleIndex, sparsity: string): unknown {
   const { source, dtype, calibration } = bundle.manifest;
   return [1, source.contentHash, dtype, calibration && [calibration.text, calibration.tokenCount], sparsity];

@@ -3,15 +3,21 @@ import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "n
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
+  type Checkpoint,
   chooseDtype,
+  type DtypeChoice,
   hashCheckpoint,
   isBundle,
   openCheckpoint,
   recoverReplacement,
   roundsToFourBits,
 } from "@flashlm/bundler";
-import { ERROR_CODES, type ErrorCode, FlashlmError, type WeightDtype } from "@flashlm/contracts";
+import { assert, ERROR_CODES, type ErrorCode, FlashlmError } from "@flashlm/contracts";
 import { flashlmHome } from "./home.js";
+import type { EngineFlags } from "./options.js";
+
+/** In {@link flashlmHome}: what checkpoints hash to. */
+export const HASHES_FILE = "hashes.json";
 
 interface HashIndex {
   [path: string]: { readonly sizeBytes: number; readonly modifiedMs: number; readonly hash: string };
@@ -31,39 +37,50 @@ export async function embeddedModelPath(): Promise<string> {
   }
 }
 
-/**
- * The bundle for a MODEL argument: itself if it is one, else one made from the checkpoint and kept in {@link flashlmHome}, keyed by the
- * checkpoint's content and the dtype.
- */
-export async function resolveBundle(
-  model: string | undefined,
-  dtype: WeightDtype | undefined,
-  quiet: boolean,
-): Promise<string> {
+/** The path of a MODEL argument: a bundle or a checkpoint. @throws CHECKPOINT_NOT_FOUND where nothing is there. */
+export async function findModel(model: string | undefined): Promise<string> {
   const path = resolve(model ?? (await embeddedModelPath()));
   if (!existsSync(path)) await recoverReplacement(path);
-  if (!existsSync(path)) {
-    throw new FlashlmError(
-      "CHECKPOINT_NOT_FOUND",
-      `Expected a bundle folder, a Hugging Face folder or a GGUF file but ${path} does not exist. Check the path.`,
-      { path },
-    );
-  }
+  if (existsSync(path)) return path;
+  throw new FlashlmError(
+    "CHECKPOINT_NOT_FOUND",
+    `Expected a bundle folder, a Hugging Face folder or a GGUF file but ${path} does not exist. Check the path.`,
+    { path },
+  );
+}
+
+/** Where the bundle that a checkpoint becomes on first use is kept: its content and its dtypes make its name. */
+export function bundlePathOf(checkpoint: Checkpoint, contentHash: string, choice: DtypeChoice): string {
+  const { dtype, residentDtype } = choice;
+  const chosen = `${dtype}${roundsToFourBits(choice) ? "-measured" : ""}${residentDtype ? `-residents-${residentDtype}` : ""}`;
+  const name = `${safeName(checkpoint.name)}-${contentHash.slice(0, 16)}-${chosen}`;
+  return join(flashlmHome(), "bundles", name);
+}
+
+/** Dtypes of a bundle that is made on first use. */
+type WantedDtypes = Pick<EngineFlags, "dtype" | "residentDtype">;
+
+/** The bundle for a MODEL argument: itself if it is one, else one made from the checkpoint and kept as {@link bundlePathOf} says. */
+export async function resolveBundle(
+  model: string | undefined,
+  { dtype, residentDtype }: WantedDtypes,
+  quiet: boolean,
+): Promise<string> {
+  const path = await findModel(model);
   if (isBundle(path)) return path;
+  assert(residentDtype !== "auto", "the precision of residents is settled before a bundle is made");
   const checkpoint = await openCheckpoint(path);
   try {
     const contentHash = await contentHashOf(checkpoint.paths);
-    const choice = chooseDtype(checkpoint, dtype);
-    const chosen = `${choice.dtype}${roundsToFourBits(choice) ? "-measured" : ""}`;
-    const outPath = join(
-      flashlmHome(),
-      "bundles",
-      `${safeName(checkpoint.name)}-${contentHash.slice(0, 16)}-${chosen}`,
-    );
+    const choice = chooseDtype(checkpoint, dtype, residentDtype);
+    const outPath = bundlePathOf(checkpoint, contentHash, choice);
     if (isBundle(outPath)) return outPath;
+    const residents = choice.residentDtype ? ` with residents in ${choice.residentDtype}` : "";
     if (!quiet)
-      process.stderr.write(`bundling ${basename(path)} as ${choice.dtype} (first use; kept in ${outPath})\n`);
-    bundleInChild(path, outPath, dtype, quiet);
+      process.stderr.write(
+        `bundling ${basename(path)} as ${choice.dtype}${residents} (first use; kept in ${outPath})\n`,
+      );
+    bundleInChild(path, outPath, { dtype, residentDtype }, quiet);
     return outPath;
   } finally {
     checkpoint.close();
@@ -71,11 +88,20 @@ export async function resolveBundle(
 }
 
 /** A process of its own makes the bundle, so that what it needed does not count in the run that follows. */
-function bundleInChild(path: string, outPath: string, dtype: WeightDtype | undefined, quiet: boolean): void {
+function bundleInChild(
+  path: string,
+  outPath: string,
+  { dtype, residentDtype }: { [Name in keyof WantedDtypes]: WantedDtypes[Name] | undefined },
+  quiet: boolean,
+): void {
   const program = fileURLToPath(new URL("../bin/flashlm.cjs", import.meta.url));
   const { status, stderr, signal } = spawnSync(
     process.execPath,
-    [program, "bundle", path, "--out", outPath, ...(dtype ? ["--dtype", dtype] : [])],
+    [
+      ...[program, "bundle", path, "--out", outPath],
+      ...(dtype ? ["--dtype", dtype] : []),
+      ...(residentDtype ? ["--resident-dtype", residentDtype] : []),
+    ],
     {
       stdio: ["ignore", "ignore", quiet ? "pipe" : "inherit"],
       encoding: "utf8",
@@ -104,7 +130,7 @@ function safeName(name: string): string {
 
 /** Hashes each file once: path, size and modification time stand for its content afterwards. */
 export async function contentHashOf(paths: readonly string[]): Promise<string> {
-  const indexPath = join(flashlmHome(), "hashes.json");
+  const indexPath = join(flashlmHome(), HASHES_FILE);
   const index: HashIndex = readIndex(indexPath);
   const key = paths.join("\n");
   const stats = paths.map((path) => statSync(path));

@@ -9,6 +9,10 @@ export interface EngineFlags {
   readonly memory?: string;
   readonly context?: number;
   readonly dtype?: WeightDtype;
+  /** `auto` only where a command offers it, until `settleResidents` has settled it. */
+  readonly residentDtype?: WeightDtype | "auto" | undefined;
+  /** Why `auto` became what it is, for the mode line; no flag of its own. */
+  readonly residentReason?: string;
   readonly sparsity: string;
   readonly lookAhead: "auto" | "on" | "off";
   /** Why `auto` became what it is, for the mode line; no flag of its own. */
@@ -63,8 +67,24 @@ export function realNumber(name: string, least: number, most: number): (text: st
 /** Dtypes that a bundle may have, as flags name them. */
 export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
 
-/** Adds the flags of {@link EngineFlags} to a command. */
-export function withEngineFlags(command: Command): Command {
+/** Values of `--resident-dtype` for commands that may choose by forecast. */
+export const RESIDENT_CHOICES: readonly string[] = ["auto", ...WEIGHT_DTYPES];
+
+function residentOption(choices: readonly string[]): Option {
+  const auto = choices.includes("auto")
+    ? "; auto: q8_0 where that is forecast to save a tenth of the time"
+    : "";
+  return new Option(
+    "--resident-dtype <dtype>",
+    `the same for attention projections, token embedding and head (default: as --dtype has them${auto})`,
+  ).choices(choices);
+}
+
+/** Adds the flags of {@link EngineFlags} to a command; `residentChoices` are the values of `--resident-dtype`. */
+export function withEngineFlags(
+  command: Command,
+  residentChoices: readonly string[] = WEIGHT_DTYPES,
+): Command {
   return command
     .option(
       "--memory <amount>",
@@ -76,6 +96,7 @@ export function withEngineFlags(command: Command): Command {
       wholeNumber("--context", 1, 1 << 20),
     )
     .addOption(new Option("--dtype <dtype>", "weights of a bundle made on first use").choices(WEIGHT_DTYPES))
+    .addOption(residentOption(residentChoices))
     .option("--sparsity <which>", `auto (exact: oracle or dense) | ${SPARSITY_CHOICES.join(" | ")}`, "dense")
     .addOption(
       new Option(

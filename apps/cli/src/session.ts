@@ -2,7 +2,13 @@ import { Worker } from "node:worker_threads";
 import { openBundle } from "@flashlm/bundler";
 import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
 import { usualThreadCount } from "@flashlm/kernels";
-import { connectGenerator, loadTokenizer, type MemoryPlan, type TextTokenizer } from "@flashlm/runtime";
+import {
+  connectGenerator,
+  loadTokenizer,
+  type MemoryPlan,
+  residentDtypeOf,
+  type TextTokenizer,
+} from "@flashlm/runtime";
 import type { OpenDraft } from "./draft.js";
 import { engineMemoryBytes, planWithin, processOverheadBytes } from "./engine-memory.js";
 import type { EngineSetup } from "./engine-parts.js";
@@ -35,12 +41,19 @@ export interface Session {
 
 /** Finds or makes the bundle of a MODEL argument and opens it. */
 export async function openModel(model: string | undefined, flags: EngineFlags): Promise<OpenModel> {
-  const bundlePath = await resolveBundle(model, flags.dtype, flags.json === true);
+  const bundlePath = await resolveBundle(model, flags, flags.json === true);
   const bundle = await openBundle(bundlePath);
   if (flags.dtype && bundle.manifest.dtype !== flags.dtype) {
     throw new FlashlmError(
       "BUNDLE_DTYPE",
       `Expected a ${flags.dtype} bundle but ${bundlePath} holds ${bundle.manifest.dtype}. Name the checkpoint instead, or leave --dtype out.`,
+    );
+  }
+  const residentDtype = bundle.manifest.residentDtype ?? residentDtypeOf(bundle);
+  if (flags.residentDtype && residentDtype !== flags.residentDtype) {
+    throw new FlashlmError(
+      "BUNDLE_DTYPE",
+      `Expected a bundle with residents in ${flags.residentDtype} but those of ${bundlePath} are in ${residentDtype}. Name the checkpoint instead, or leave --resident-dtype out.`,
     );
   }
   const tokenizer = await loadTokenizer(bundlePath);
@@ -110,12 +123,13 @@ export async function startSession(
 
 function explainMode(
   mode: Readonly<Record<string, string>>,
-  { lookAheadReason }: EngineFlags,
+  { lookAheadReason, residentReason }: EngineFlags,
 ): Readonly<Record<string, string>> {
   const lookAhead = mode["look-ahead"];
+  const explained = { ...mode, ...(residentReason === undefined ? {} : { residents: residentReason }) };
   return lookAhead === undefined || lookAheadReason === undefined
-    ? mode
-    : { ...mode, "look-ahead": `${lookAhead} (${lookAheadReason})` };
+    ? explained
+    : { ...explained, "look-ahead": `${lookAhead} (${lookAheadReason})` };
 }
 
 /** The plan as lines for people. */

@@ -30,6 +30,7 @@ export {
 } from "./synthetic/write-synthetic.js";
 export { convertTokenizer, type TokenizerFile, type TokenizerSource } from "./tokenizer/index.js";
 export { recoverReplacement } from "./writer/install-bundle.js";
+export { planBundleIndex } from "./writer/plan-bundle-index.js";
 export { type RewriteOrderOptions, rewriteOrder } from "./writer/rewrite-order.js";
 export {
   type BundleProgress,

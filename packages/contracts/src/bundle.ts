@@ -107,6 +107,8 @@ export interface BundleManifest {
   readonly formatVersion: 1;
   /** dtype name that was asked for: the dtype of most weights (q4_0 and q4_1 mean gate and up so, the rest q8_0 unless the checkpoint has it in these blocks). */
   readonly dtype: WeightDtype;
+  /** dtype of attention projections, token embedding and head, where another one than {@link dtype} was asked for them. Absent where they follow it. */
+  readonly residentDtype?: WeightDtype | undefined;
   /** Why this dtype, for people. */
   readonly dtypeReason: string;
   /** Requantisation that changed weights, for people; empty when nothing did. */

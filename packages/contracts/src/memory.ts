@@ -27,6 +27,22 @@ export function isBlockDtype(dtype: WeightDtype): boolean {
   return dtype === "q8_0" || dtype === "q4_0" || dtype === "q4_1";
 }
 
+/**
+ * dtype of a resident tensor of a bundle whose residents have a dtype of their own: attention projections, token embedding and head are stored in
+ * `residentDtype`, those whose rows are not whole blocks in f16. Null for what follows the rest of the bundle: vectors (norms, biases) and positions.
+ */
+export function residentMatrixDtype(
+  residentDtype: WeightDtype,
+  {
+    name,
+    rowCount,
+    columnCount,
+  }: { readonly name: string; readonly rowCount: number; readonly columnCount: number },
+): WeightDtype | null {
+  if (rowCount === 1 || name === "position.weight") return null;
+  return isBlockDtype(residentDtype) && columnCount % 32 !== 0 ? "f16" : residentDtype;
+}
+
 /** Bytes of one row of `elementCount` weights. Block dtypes need a multiple of 32. */
 export function rowBytes(dtype: WeightDtype, elementCount: number): ByteCount {
   switch (dtype) {

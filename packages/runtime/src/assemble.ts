@@ -297,7 +297,7 @@ function describeMode(
     reader: `${backend} ${directIo ? "direct" : "buffered"}${note ? ` (${note})` : ""}`,
     planner: planner.basis,
     sparsity: `${parts.predictor.name} ${parts.predictor.lossless ? "lossless" : "lossy"}`,
-    dtype: manifest.dtype + (manifest.lossy.length > 0 ? " requantised" : ""),
+    dtype: `${manifest.dtype}${manifest.residentDtype ? `, residents ${manifest.residentDtype}` : ""}${manifest.lossy.length > 0 ? " requantised" : ""}`,
     cache: parts.cache.name,
     ...(parts.predictor.dense ? {} : { "look-ahead": parts.predictor.lookAhead ? "on" : "off" }),
     "attention resident": `${share(plan.layerBlockResident)} layers`,

@@ -13,6 +13,7 @@ export type { KernelSpeed } from "./cost-model/kernel-speed.js";
 export { LOOK_AHEAD_USUAL, type LookAheadShares } from "./cost-model/look-ahead-costs.js";
 export { type ProbeParts, probeKernels } from "./cost-model/probe-kernels.js";
 export { missReads, type Reads } from "./cost-model/read-costs.js";
+export { residentDtypeOf, scaleKernelSpeed, withResidentDtype } from "./cost-model/resident-precision.js";
 export {
   createEngine,
   type EngineOptions,

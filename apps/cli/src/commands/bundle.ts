@@ -19,6 +19,7 @@ import { measureInputs } from "../rounding/measure-inputs.js";
 interface BundleFlags {
   readonly out: string;
   readonly dtype?: WeightDtype;
+  readonly residentDtype?: WeightDtype;
   readonly rounding: "measured" | "nearest";
   readonly force?: boolean;
 }
@@ -34,6 +35,12 @@ export function addBundle(program: Command): void {
       new Option("--dtype <dtype>", "dtype of the weights (default: chosen from the source)").choices(
         WEIGHT_DTYPES,
       ),
+    )
+    .addOption(
+      new Option(
+        "--resident-dtype <dtype>",
+        "dtype of attention projections, token embedding and head (default: as --dtype has them)",
+      ).choices(WEIGHT_DTYPES),
     )
     .addOption(
       new Option(
@@ -58,10 +65,13 @@ async function bundle(source: string | undefined, flags: BundleFlags): Promise<v
   }
   const checkpoint = await openCheckpoint(resolve(source ?? (await embeddedModelPath())));
   try {
-    const choice = chooseDtype(checkpoint, flags.dtype);
-    process.stderr.write(`${basename(checkpoint.name)} -> ${choice.dtype}: ${choice.reason}\n`);
+    const choice = chooseDtype(checkpoint, flags.dtype, flags.residentDtype);
+    const { dtype, residentDtype, reason } = choice;
+    process.stderr.write(
+      `${basename(checkpoint.name)} -> ${dtype}${residentDtype ? `, residents ${residentDtype}` : ""}: ${reason}\n`,
+    );
     const contentHash = await contentHashOf(checkpoint.paths);
-    const write = { outPath, dtype: choice.dtype, contentHash };
+    const write = { outPath, dtype, ...(residentDtype ? { residentDtype } : {}), contentHash };
     if (flags.rounding === "measured" && roundsToFourBits(choice)) await writeMeasured(checkpoint, write);
     else await writeShown(checkpoint, write, "bundling");
     process.stderr.write(`wrote ${outPath}\n`);

@@ -15,7 +15,7 @@ export function addInspect(program: Command): void {
     .option("--verify", "check every checksum")
     .option("--json", "the manifest as JSON")
     .action(async (name: string | undefined, flags: { verify?: boolean; json?: boolean }) => {
-      const path = await resolveBundle(name, undefined, flags.json === true);
+      const path = await resolveBundle(name, {}, flags.json === true);
       const bundle = await openBundle(path);
       if (flags.verify) {
         const progress = createProgress(!flags.json);
@@ -42,7 +42,7 @@ function describe(path: string, weightBytes: number, manifest: BundleManifest): 
     `model       ${model.architecture}: ${model.layerCount} layers, hidden ${model.hiddenSize}, vocabulary ${model.vocabularySize}, context ${model.contextLengthMax}`,
     `attention   ${model.attention.headCount} heads, ${model.attention.keyValueHeadCount} for keys and values, of ${model.attention.headDim}${model.attention.slidingWindow ? `, window ${model.attention.slidingWindow}` : ""}`,
     `ffn         ${model.ffn.kind}, ${model.ffn.neuronCount} neurons, ${model.ffn.activation.name}${model.ffn.upActivation === "relu" ? " on gate and up" : ""}`,
-    `weights     ${formatBytes(weightBytes)} as ${manifest.dtype}: ${manifest.dtypeReason}`,
+    `weights     ${formatBytes(weightBytes)} as ${manifest.dtype}${manifest.residentDtype ? `, residents ${manifest.residentDtype}` : ""}: ${manifest.dtypeReason}`,
     `records     ${neurons} of ${formatBytes(record.strideBytes)} = ${formatBytes(neurons * record.strideBytes)} (${record.parts.map((part) => `${part.part} ${part.dtype}`).join(", ")})`,
     ...manifest.lossy.map((line) => `lossy       ${line}`),
     `predictors  ${predictorChoices(manifest)

@@ -5,11 +5,13 @@ import { isTooSmall } from "../engine-memory.js";
 import { canLookAhead } from "../engine-parts.js";
 import { type Measured, measureForForecast, outlookOf } from "../forecasting.js";
 import { formatBytes } from "../memory-option.js";
-import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
+import { type EngineFlags, RESIDENT_CHOICES, wholeNumber, withEngineFlags } from "../options.js";
+import { settleResidents } from "../resident-auto.js";
 import { describePlan, type OpenModel, openModel, setUpEngine } from "../session.js";
 import { resolveSparsity } from "../sparsity-auto.js";
 import { formatTable } from "../table.js";
 import { comparePredictors, describePredictors, recommend } from "./plan-predictors.js";
+import { compareResidents, describeResidents } from "./plan-residents.js";
 
 interface PlanFlags extends EngineFlags {
   readonly positions?: number;
@@ -23,10 +25,10 @@ export function addPlan(program: Command): void {
   const command = program
     .command("plan")
     .description(
-      "say before any run what a memory limit gives: what is resident, the forecast of a token's time, and which predictor is fastest; without --memory for several limits",
+      "say before any run what a memory limit gives: what is resident, the forecast of a token's time, which predictor is fastest, and what coarser residents would give; without --memory for several limits",
     )
     .argument("[model]", "bundle folder, Hugging Face folder or GGUF file (default: the embedded model)");
-  withEngineFlags(command)
+  withEngineFlags(command, RESIDENT_CHOICES)
     .option(
       "--positions <count>",
       "context that a token attends to (default: half of the context)",
@@ -49,20 +51,25 @@ interface Row {
   readonly tooSmall?: string;
 }
 
-async function plan(name: string | undefined, asked: PlanFlags): Promise<void> {
+async function plan(name: string | undefined, given: PlanFlags): Promise<void> {
+  const asked = await settleResidents(name, given);
   const model = await openModel(name, asked);
   const flags = await resolveSparsity(model, asked);
   const setup = setUpEngine(model, flags, 0);
   const measured = await measureForForecast(model, flags, setup.threadCount);
   const budgets = flags.memory === undefined ? BUDGETS : [flags.memory];
   const rows = budgets.map((memory) => planRow(model, { ...flags, memory }, measured));
-  const predictors = comparePredictors(model, flags, measured, budgets, flags.positions ?? null);
+  const positions = flags.positions ?? null;
+  const predictors = comparePredictors(model, flags, measured, budgets, positions);
+  const made = rows.map(({ plan: of, forecast }) => (of && forecast ? { plan: of, forecast } : null));
+  const residents = compareResidents(model, flags, measured, budgets, positions, made);
   if (flags.memory !== undefined && rows[0]?.tooSmall !== undefined)
     throw new FlashlmError("BUDGET_TOO_SMALL", rows[0].tooSmall, { memory: flags.memory });
   if (flags.json) {
     const { device, kernel, demand } = measured;
     const recommended = recommend(predictors, budgets);
-    const chosen = { predictors, recommended };
+    const { residentReason } = flags;
+    const chosen = { predictors, recommended, residents, ...(residentReason ? { residentReason } : {}) };
     const figures = { weightBytes: model.bundle.weightBytes, sparsity: flags.sparsity, kernel, ...chosen };
     process.stdout.write(
       `${JSON.stringify({ ...figures, device: { backend: device.backend, measuredAt: device.measuredAt }, demandTokens: demand?.tokenCount ?? null, rows })}\n`,
@@ -72,9 +79,14 @@ async function plan(name: string | undefined, asked: PlanFlags): Promise<void> {
   const single = flags.memory === undefined ? null : rows[0]!;
   const lines = single ? describeOne(single) : describeTable(rows);
   const assumptions = rows.find((row) => row.forecast)?.forecast?.assumptions ?? [];
-  const notes = [...measured.notes, ...assumptions.map((text) => `assumed: ${text}`)];
+  const assumed = [...assumptions, ...(residents.coarser?.assumptions ?? [])];
+  const notes = [
+    ...(flags.residentReason ? [`residents: ${flags.residentReason}`] : []),
+    ...measured.notes,
+    ...assumed.map((text) => `assumed: ${text}`),
+  ];
   process.stdout.write(
-    `${[...lines, "", ...describePredictors(predictors, budgets), "", ...notes].join("\n")}\n`,
+    `${[...lines, "", ...describePredictors(predictors, budgets), "", ...describeResidents(residents, budgets), "", ...notes].join("\n")}\n`,
   );
 }
 

@@ -8,8 +8,9 @@ import { type DraftFlags, openDraft, withDraftFlags } from "../draft.js";
 import { forecastSession } from "../forecasting.js";
 import { settleLookAhead } from "../look-ahead-auto.js";
 import { saveLookAhead } from "../measured-store.js";
-import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
+import { type EngineFlags, RESIDENT_CHOICES, realNumber, wholeNumber, withEngineFlags } from "../options.js";
 import { describeReport, makeReport, modeLine, systemReadBytes } from "../report.js";
+import { settleResidents } from "../resident-auto.js";
 import {
   describePlan,
   needTokenizer,
@@ -44,7 +45,7 @@ export function addRun(program: Command): void {
     .description("generate text")
     .argument("[model]", "bundle folder, Hugging Face folder or GGUF file (default: the embedded model)")
     .argument("[prompt]", "text; read from standard input when absent");
-  withDraftFlags(withEngineFlags(command))
+  withDraftFlags(withEngineFlags(command, RESIDENT_CHOICES))
     .option("--max-tokens <count>", "tokens to generate at most", wholeNumber("--max-tokens", 1), 256)
     .option("--temperature <t>", "0 is greedy", realNumber("--temperature", 0, 100), 0.7)
     .option("--top-k <count>", "0 is off", wholeNumber("--top-k", 0), 0)
@@ -68,12 +69,13 @@ export function addRun(program: Command): void {
     );
 }
 
-async function run(first: string | undefined, second: string | undefined, asked: RunFlags): Promise<void> {
+async function run(first: string | undefined, second: string | undefined, given: RunFlags): Promise<void> {
   // One argument may be a model or a prompt: an existing path is a model.
   const [modelName, promptArgument] =
     second === undefined && first !== undefined && !looksLikeModel(first)
       ? [undefined, first]
       : [first, second];
+  const asked = await settleResidents(modelName, given);
   const model = await openModel(modelName, asked);
   const promptTokens = await promptOf(model, promptArgument, asked);
   const contextNeeded = promptTokens.length + asked.maxTokens;

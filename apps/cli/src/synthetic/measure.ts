@@ -109,7 +109,7 @@ export async function measureSynthetic(
   flags: EngineFlags,
   onProgress: (label: string, doneShare: number) => void,
 ): Promise<SyntheticStatistics> {
-  const bundle = await openBundle(await resolveBundle(checkpoint.path, flags.dtype, flags.json === true));
+  const bundle = await openBundle(await resolveBundle(checkpoint.path, flags, flags.json === true));
   const text = textOf(checkpoint);
   const capture = await runDense(bundle, text, flags, (doneShare) => onProgress("running", doneShare));
   const source = await openCheckpoint(checkpoint.path);

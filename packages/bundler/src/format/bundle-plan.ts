@@ -8,7 +8,7 @@ import {
 } from "@flashlm/contracts";
 import type { Checkpoint } from "../sources/checkpoint.js";
 import { PAGE_BYTES, TENSOR_ALIGNMENT_BYTES } from "./limits.js";
-import { fitsBlocks, matrixDtype, partDtype, recordLayout } from "./record-layout.js";
+import { type BundleDtypes, fitsBlocks, partDtype, recordLayout, residentDtypeFor } from "./record-layout.js";
 import { encodeHeader, type HeaderEntry, headerDtype } from "./safetensors-header.js";
 
 /** A tensor whose place in its file is known; `offsetBytes` counts from the start of the file. */
@@ -87,11 +87,12 @@ const GLOBAL_ORDER: readonly string[] = [
   "final_norm.bias",
 ];
 
-/** Lays out a bundle of `checkpoint` in `dtype`. Pure: the same input gives the same bytes. */
-export function planBundle(checkpoint: Checkpoint, dtype: WeightDtype): BundlePlan {
+/** Lays out a bundle of `checkpoint` in these dtypes. Pure: the same input gives the same bytes. */
+export function planBundle(checkpoint: Checkpoint, dtypes: BundleDtypes): BundlePlan {
   const { model } = checkpoint;
+  const { dtype } = dtypes;
   const record = recordLayout(model.ffn.kind, model.hiddenSize, dtype);
-  const resident = residentShapes(checkpoint, dtype);
+  const resident = residentShapes(checkpoint, dtypes);
   const predictor = predictorShapes(model, dtype);
   return layOut(model, record, resident, predictor);
 }
@@ -102,7 +103,7 @@ function rank(order: readonly string[], name: string): number {
 }
 
 /** Groups of tensors; each group begins on a page. */
-function residentShapes(checkpoint: Checkpoint, dtype: WeightDtype): Shape[][] {
+function residentShapes(checkpoint: Checkpoint, dtypes: BundleDtypes): Shape[][] {
   const groups: Shape[][] = Array.from({ length: checkpoint.model.layerCount }, () => []);
   const globals: Shape[] = [];
   for (const { name, shape, sourceType } of checkpoint.tensors.values()) {
@@ -113,7 +114,7 @@ function residentShapes(checkpoint: Checkpoint, dtype: WeightDtype): Shape[][] {
     const rowCount = isMatrix ? shape.slice(0, -1).reduce((product, size) => product * size, 1) : 1;
     const entry: Shape = {
       name,
-      dtype: isMatrix ? matrixDtype(dtype, columnCount, sourceType) : "f32",
+      dtype: isMatrix ? residentDtypeFor(dtypes, { name, rowCount, columnCount }, sourceType) : "f32",
       rowCount,
       columnCount,
     };

@@ -1,6 +1,6 @@
 import { FlashlmError, isBlockDtype, type WeightDtype } from "@flashlm/contracts";
 import type { Checkpoint } from "../sources/checkpoint.js";
-import { fitsBlocks, isStoredAs, matrixDtype, partDtype } from "./record-layout.js";
+import { type BundleDtypes, fitsBlocks, isStoredAs, partDtype, residentDtypeFor } from "./record-layout.js";
 
 /** Every dtype a bundle can have. */
 export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
@@ -8,6 +8,8 @@ export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "f16", "bf16", "q8_
 /** What a bundle's weights will be, why, and what that changes. */
 export interface DtypeChoice {
   readonly dtype: WeightDtype;
+  /** Of attention projections, token embedding and head, where they do not follow `dtype`. */
+  readonly residentDtype?: WeightDtype;
   /** Why, for people. */
   readonly reason: string;
   /** One line per kind of change to weights, for people; empty when every weight keeps its value. */
@@ -17,13 +19,31 @@ export interface DtypeChoice {
 const PLAIN_TYPES: Readonly<Record<string, WeightDtype>> = { F32: "f32", F16: "f16", BF16: "bf16" };
 
 /**
- * The dtype for a checkpoint: the one asked for, or one that keeps the source's quality.
- * @throws BUNDLE_DTYPE when `requested` is unknown or its blocks do not fit the model.
+ * The dtype for a checkpoint: the one asked for, or one that keeps the source's quality. `residentDtype` asks for another one for attention
+ * projections, token embedding and head.
+ * @throws BUNDLE_DTYPE when what is asked for is unknown or its blocks do not fit the model.
  */
-export function chooseDtype(checkpoint: Checkpoint, requested?: WeightDtype): DtypeChoice {
+export function chooseDtype(
+  checkpoint: Checkpoint,
+  requested?: WeightDtype,
+  residentDtype?: WeightDtype,
+): DtypeChoice {
   const { dtype, reason } =
     requested === undefined ? defaultDtype(checkpoint) : requestedDtype(checkpoint, requested);
-  return { dtype, reason, lossy: lossyChanges(checkpoint, dtype) };
+  const residents = residentDtype === undefined ? null : requestedDtype(checkpoint, residentDtype);
+  if (residents === null || followsAnyway(dtype, residents.dtype))
+    return { dtype, reason, lossy: lossyChanges(checkpoint, { dtype }) };
+  return {
+    dtype,
+    residentDtype: residents.dtype,
+    reason: `${reason}; for attention and embeddings ${residents.reason}`,
+    lossy: lossyChanges(checkpoint, { dtype, residentDtype: residents.dtype }),
+  };
+}
+
+/** True where asking changes nothing. Residents of 4-bit bundles are q8_0 unless the checkpoint has the blocks, so there it does. */
+function followsAnyway(dtype: WeightDtype, residentDtype: WeightDtype): boolean {
+  return dtype === residentDtype && dtype !== "q4_0" && dtype !== "q4_1";
 }
 
 function requestedDtype(checkpoint: Checkpoint, dtype: WeightDtype): { dtype: WeightDtype; reason: string } {
@@ -83,7 +103,7 @@ export function roundsToFourBits({ lossy }: DtypeChoice): boolean {
   return lossy.some((line) => line.includes("-> q4_0 (FFN gate and up"));
 }
 
-function lossyChanges(checkpoint: Checkpoint, dtype: WeightDtype): readonly string[] {
+function lossyChanges(checkpoint: Checkpoint, dtypes: BundleDtypes): readonly string[] {
   const counts = new Map<string, number>();
   for (const tensor of checkpoint.tensors.values()) {
     const columnCount = tensor.shape.at(-1) ?? 1;
@@ -91,7 +111,11 @@ function lossyChanges(checkpoint: Checkpoint, dtype: WeightDtype): readonly stri
     const match = /\.ffn\.(gate|up|down)\.weight$/.exec(tensor.name);
     const part = match?.[1] as "gate" | "up" | "down" | undefined;
     const sourceType = tensor.sourceType.toUpperCase();
-    const target = part === undefined ? matrixDtype(dtype, columnCount, sourceType) : partDtype(dtype, part);
+    const rowCount = tensor.shape[0]!;
+    const target =
+      part === undefined
+        ? residentDtypeFor(dtypes, { name: tensor.name, rowCount, columnCount }, sourceType)
+        : partDtype(dtypes.dtype, part);
     if (keepsValues(sourceType, target, part === "down")) continue;
     const kind =
       part === "down"

@@ -4,6 +4,7 @@ import {
   type ModelConfig,
   type RecordLayout,
   type RecordPart,
+  residentMatrixDtype,
   rowBytes,
   type WeightDtype,
 } from "@flashlm/contracts";
@@ -23,15 +24,39 @@ export function partDtype(dtype: WeightDtype, part: "gate" | "up" | "down"): Wei
 }
 
 /** dtype of a resident matrix with rows of `columnCount`: 4-bit ones stay as they are, others become q8_0, rows that are not whole blocks f16. */
-export function matrixDtype(dtype: WeightDtype, columnCount: number, sourceType: string): WeightDtype {
+function matrixDtype(dtype: WeightDtype, columnCount: number, sourceType: string): WeightDtype {
   if (!isBlockDtype(dtype)) return dtype;
   if (!fitsBlocks(columnCount)) return "f16";
   return isStoredAs(sourceType, dtype) ? dtype : "q8_0";
 }
 
-/** Every dtype that {@link matrixDtype} may give. */
-export function matrixDtypes(dtype: WeightDtype, columnCount: number): readonly WeightDtype[] {
-  return [matrixDtype(dtype, columnCount, dtype), matrixDtype(dtype, columnCount, "")];
+/** What a bundle's weights are stored in. */
+export interface BundleDtypes {
+  readonly dtype: WeightDtype;
+  /** Of attention projections, embedding and head; absent where they follow `dtype`. */
+  readonly residentDtype?: WeightDtype | undefined;
+}
+
+/** Name and shape of a resident matrix. */
+export interface ResidentMatrix {
+  readonly name: string;
+  readonly rowCount: number;
+  readonly columnCount: number;
+}
+
+/** dtype that a resident matrix of a checkpoint's type gets in a bundle. */
+export function residentDtypeFor(
+  { dtype, residentDtype }: BundleDtypes,
+  matrix: ResidentMatrix,
+  sourceType: string,
+): WeightDtype {
+  const own = residentDtype === undefined ? null : residentMatrixDtype(residentDtype, matrix);
+  return own ?? matrixDtype(dtype, matrix.columnCount, sourceType);
+}
+
+/** Every dtype that {@link residentDtypeFor} may give. */
+export function residentDtypesFor(dtypes: BundleDtypes, matrix: ResidentMatrix): readonly WeightDtype[] {
+  return [residentDtypeFor(dtypes, matrix, dtypes.dtype), residentDtypeFor(dtypes, matrix, "")];
 }
 
 /** Whether a checkpoint's tensor has the very blocks or numbers of a dtype. */

@@ -185,6 +185,7 @@ const documentSchema = z.strictObject({
   manifestCrc32c: z.string(),
   formatVersion: z.literal(1),
   dtype,
+  residentDtype: dtype.exactOptional(),
   dtypeReason: text,
   lossy: z.array(text).max(TEXT_LENGTH_MAX),
   model,

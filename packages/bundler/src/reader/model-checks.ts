@@ -6,7 +6,7 @@ import {
   type WeightDtype,
 } from "@flashlm/contracts";
 import { HEAD_NAMES, headTensorName } from "../format/head-tensors.js";
-import { matrixDtypes, partDtype } from "../format/record-layout.js";
+import { partDtype, residentDtypesFor } from "../format/record-layout.js";
 import { wantedTensors } from "../sources/canonical-tensors.js";
 
 interface Wanted {
@@ -43,8 +43,11 @@ export function checkModelTensors(manifest: BundleManifest, path: string): void 
     if (/\.ffn\.(gate|up|down)\.weight$/.test(name)) continue;
     const columnCount = shape.at(-1)!;
     const isMatrix = shape.length > 1;
-    const dtypes = isMatrix ? matrixDtypes(manifest.dtype, columnCount) : (["f32"] as const);
-    check(name, { rowCount: isMatrix ? shape[0]! : 1, columnCount, dtypes }, true);
+    const rowCount = isMatrix ? shape[0]! : 1;
+    const dtypes = isMatrix
+      ? residentDtypesFor(manifest, { name, rowCount, columnCount })
+      : (["f32"] as const);
+    check(name, { rowCount, columnCount, dtypes }, true);
   }
   const rowCount = model.ffn.neuronCount;
   for (let layer = 0; layer < model.layerCount; layer++) {

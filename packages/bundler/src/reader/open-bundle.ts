@@ -28,7 +28,8 @@ export function isBundle(path: string): boolean {
  */
 export async function openBundle(path: string): Promise<BundleIndex> {
   const { document, tables } = await readBundle(resolve(path));
-  return makeIndex(resolve(path), document, tables);
+  const { files: _files, ...manifest } = document;
+  return makeIndex(resolve(path), manifest, tables);
 }
 
 /** All of a bundle but its weights, checked as by {@link openBundle}. `bundlePath` is absolute. */
@@ -75,9 +76,8 @@ async function readManifestBytes(bundlePath: string): Promise<Uint8Array> {
   }
 }
 
-function makeIndex(path: string, document: BundleDocument, tables: ChecksumTables): BundleIndex {
-  const { files: _files, ...rest } = document;
-  const manifest: BundleManifest = rest;
+/** The index of a manifest that is known to be sound. */
+export function makeIndex(path: string, manifest: BundleManifest, tables: ChecksumTables): BundleIndex {
   const tensors = new Map<string, BundleTensor>(manifest.tensors.map((tensor) => [tensor.name, tensor]));
   const { strideBytes } = manifest.record;
   const fileCount = manifest.tensors.some((tensor) => tensor.fileIndex === 2) ? 3 : 2;

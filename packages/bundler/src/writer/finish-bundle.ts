@@ -1,6 +1,6 @@
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { BundleTensor } from "@flashlm/contracts";
+import type { BundleManifest, BundleTensor } from "@flashlm/contracts";
 import { type BundleFileEntry, encodeBundleJson } from "../format/bundle-json.js";
 import { type BundlePlan, CHECKSUMS_FILE } from "../format/bundle-plan.js";
 import { crc32c } from "../format/crc32c.js";
@@ -37,26 +37,33 @@ export async function finishBundle(
     files.push({ name, sizeBytes: bytes.length, crc32c: crc32c(bytes) });
   }
   const checksums = Object.assign({}, ...Object.values(journal.sections)) as Record<string, number>;
-  const tensors = plan.tensors.map(
-    (tensor): BundleTensor => ({ ...tensor, crc32c: checksums[tensor.name]! }),
-  );
-  const source = { format: checkpoint.format, name: checkpoint.name, contentHash };
-  const { dtype, reason: dtypeReason, lossy } = choice;
+  const manifest = manifestOf(checkpoint, plan, choice, contentHash, (name) => checksums[name]!);
+  const document = encodeBundleJson({ ...manifest, files });
+  await writeDurably(join(partialPath, "bundle.json"), document);
+  await syncFolder(partialPath);
+  await rm(join(partialPath, JOURNAL_FILE), { force: true });
+}
+
+/** What `bundle.json` says of a bundle as it was planned. */
+export function manifestOf(
+  checkpoint: Checkpoint,
+  plan: BundlePlan,
+  { dtype, residentDtype, reason: dtypeReason, lossy }: DtypeChoice,
+  contentHash: string,
+  checksumOf: (tensorName: string) => number,
+): BundleManifest {
   const { record, layers } = plan;
-  const document = encodeBundleJson({
+  return {
     formatVersion: 1,
     dtype,
+    ...(residentDtype ? { residentDtype } : {}),
     dtypeReason,
     lossy,
     model: checkpoint.model,
     record,
     layers,
-    tensors,
-    source,
+    tensors: plan.tensors.map((tensor): BundleTensor => ({ ...tensor, crc32c: checksumOf(tensor.name) })),
+    source: { format: checkpoint.format, name: checkpoint.name, contentHash },
     calibration: null,
-    files,
-  });
-  await writeDurably(join(partialPath, "bundle.json"), document);
-  await syncFolder(partialPath);
-  await rm(join(partialPath, JOURNAL_FILE), { force: true });
+  };
 }

@@ -30,7 +30,7 @@ export async function isComplete(partialPath: string, key: PartialKey): Promise<
     const { record, layers, tensors } = key.plan;
     const planned = JSON.stringify([
       key.contentHash,
-      key.choice.dtype,
+      [key.choice.dtype, key.choice.residentDtype],
       key.choice.lossy,
       record,
       layers,
@@ -38,7 +38,7 @@ export async function isComplete(partialPath: string, key: PartialKey): Promise<
     ]);
     const present = JSON.stringify([
       document.source.contentHash,
-      document.dtype,
+      [document.dtype, document.residentDtype],
       document.lossy,
       document.record,
       document.layers,

@@ -51,7 +51,9 @@ export interface WriteBundleOptions {
   readonly outPath: string;
   /** Default: what keeps the source's quality, see `chooseDtype`. */
   readonly dtype?: WeightDtype;
-  /** Hash of the checkpoint's content; what was written for the same hash and dtype is resumed. */
+  /** Of attention projections, token embedding and head. Default: they follow the dtype. */
+  readonly residentDtype?: WeightDtype;
+  /** Hash of the checkpoint's content; what was written for the same hash and dtypes is resumed. */
   readonly contentHash: string;
   /** Rounds q4_0 gate and up vectors by what their inputs were measured to be, which costs less quality; nearest levels unless given. */
   readonly rounding?: MeasuredRounding;
@@ -63,13 +65,14 @@ export interface WriteBundleOptions {
 
 /**
  * Writes a bundle of `checkpoint` (borrowed, left open). Streams: never more than 256 MiB above a row of the largest
- * tensor. Works in `outPath.partial`, which a later call with the same content and dtype resumes, and renames it when
+ * tensor. Works in `outPath.partial`, which a later call with the same content and dtypes resumes, and renames it when
  * everything is on flash. @throws BUNDLE_DTYPE, BUNDLE_BUSY, BUNDLE_WRITE, FLASH_ABORTED, CHECKPOINT_*, TOKENIZER_*.
  */
 export async function writeBundle(checkpoint: Checkpoint, options: WriteBundleOptions): Promise<void> {
   const outPath = resolve(options.outPath);
-  const choice = notedRounding(chooseDtype(checkpoint, options.dtype), options.rounding);
-  const plan = planBundle(checkpoint, choice.dtype);
+  const chosen = chooseDtype(checkpoint, options.dtype, options.residentDtype);
+  const choice = notedRounding(chosen, options.rounding);
+  const plan = planBundle(checkpoint, choice);
   const totalBytes = plan.files.reduce((sum, file) => sum + file.sizeBytes, 0);
   const partialPath = `${outPath}.partial`;
   await mkdir(dirname(outPath), { recursive: true }).catch((cause) => {
@@ -91,6 +94,7 @@ export async function writeBundle(checkpoint: Checkpoint, options: WriteBundleOp
       choice.dtype,
       plan.files.map((file) => [file.sizeBytes, crc32c(file.header)]),
       ...(options.rounding ? [options.rounding.id] : []),
+      ...(choice.residentDtype ? [{ residentDtype: choice.residentDtype }] : []),
     ]);
     if (!(await isComplete(partialPath, { contentHash: options.contentHash, choice, plan }))) {
       const journal = await openPartial(partialPath, key);
