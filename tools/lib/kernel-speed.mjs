@@ -5,7 +5,7 @@ import { ROOT } from "./workspace.mjs";
 export const THREADS = 2;
 /** Of each case; the middle one of so many is steady where other programs run beside. */
 const ROUNDS = 15;
-/** What the figures are asked for on; other variants that a machine chooses are measured beside it. */
+/** What the figures are asked for on (a two-core AVX2 machine); the variant that this machine would choose is measured beside it. */
 const ASKED_VARIANT = "avx2";
 
 /** Kernels and their benchmarks; imported late, because the list of points is printed before anything is built. */
@@ -49,6 +49,9 @@ export async function measureSets(bench, wanted) {
 export function roundRatio(bench, result, base, work = 1, baseWork = 1) {
   return bench.median(result.roundMs.map((ms, round) => work / ms / (baseWork / base.roundMs[round])));
 }
+
+/** Whether a set's figures decide: those of the variant that is asked for, or, where it does not exist, of the machine's own. */
+export const isAsked = (target) => process.arch !== "x64" || target.endsWith(ASKED_VARIANT);
 
 /** The variant that is asked for, and the one that this machine would choose. Throws where the machine cannot run the first. */
 export async function judgedVariants(bench) {

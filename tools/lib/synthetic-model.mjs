@@ -27,7 +27,8 @@ export async function prepareModel(folder, preset, trainTokens, heads = { lowran
     writeFileSync(training, JSON.stringify(text.slice(0, text.length / 2)));
     await flashlmOutput([
       ...["train-predictor", bundle, "--tokens", training, "--limit", String(trainTokens)],
-      ...["--window", "256", "--epochs", "0", "--json", "--look-ahead", heads.lookAhead ? "auto" : "off"],
+      // Short windows see more of the text than long ones with as many tokens.
+      ...["--window", "64", "--epochs", "0", "--json", "--look-ahead", heads.lookAhead ? "auto" : "off"],
     ]);
   }
   return { bundle, tokens: text, weightBytes };

