@@ -206,6 +206,9 @@ describe("what training reads", () => {
       [...Array(20).keys()].map((index) => (index < 10 ? 70 + index : 140 + index)),
     );
     expect(training.length + heldOut.length).toBe(160);
+    const short = spreadWindows(new Array(4096).fill(0), 256, 1024);
+    expect(short.map((window) => window.length)).toEqual(new Array(8).fill(128));
+    expect(spreadWindows(new Array(90).fill(0), 64, 128).map((window) => window.length)).toEqual([32, 32]);
     const few = splitTokens([new Array(64).fill(0)]);
     expect(few.heldOut.length).toBeGreaterThan(0);
   });

@@ -46,7 +46,12 @@ export function addTrainPredictor(program: Command): void {
     .option("--text <file>", "UTF-8 text to train on; windows are taken evenly from all of it")
     .option("--tokens <ids>", "tokens instead of a text: 1,2,3 or a JSON file")
     .option("--limit <tokens>", "tokens to use; an eighth is held out", wholeNumber("--limit", 2), 16384)
-    .option("--window <tokens>", "tokens per window", wholeNumber("--window", 2, 1 << 20), 512)
+    .option(
+      "--window <tokens>",
+      "tokens per window; fewer where --limit affords less than eight",
+      wholeNumber("--window", 2, 1 << 20),
+      512,
+    )
     .option("--rank <ranks>", "rank of the heads, one for all or one per layer: 128 or 64,128,...", "128")
     .addOption(
       new Option(

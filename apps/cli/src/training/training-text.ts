@@ -1,12 +1,22 @@
 import { createHash } from "node:crypto";
 import type { BundleIndex } from "@flashlm/contracts";
 
-/** Windows of a text, spread evenly over it, so that a short training still sees all of it. */
+/** What is held out must be text of its own: of fewer windows it would be the neighbours of what is trained on, and flatter the head. */
+const WINDOW_COUNT_MIN = 8;
+/** Shorter windows than this have too little before most of their tokens. */
+const WINDOW_TOKENS_MIN = 32;
+
+/**
+ * Windows of a text, spread evenly over it, so that a short training still sees all of it. Shorter than `windowTokens` where the limit does not
+ * afford eight of those.
+ */
 export function spreadWindows(
   tokens: readonly number[],
-  windowTokens: number,
+  windowTokensMax: number,
   limitTokens: number,
 ): (readonly number[])[] {
+  const eighth = Math.floor(Math.min(tokens.length, limitTokens) / WINDOW_COUNT_MIN);
+  const windowTokens = Math.min(windowTokensMax, Math.max(WINDOW_TOKENS_MIN, eighth));
   if (tokens.length < windowTokens) return tokens.length > 1 ? [tokens.slice(0, limitTokens)] : [];
   const available = Math.floor(tokens.length / windowTokens);
   const wanted = Math.min(available, Math.max(1, Math.floor(limitTokens / windowTokens)));
