@@ -1,5 +1,5 @@
 import type { CacheOptions, PolicyView, ResidencyPolicy } from "@flashlm/contracts";
-import { FlashlmError, NO_SLOT } from "@flashlm/contracts";
+import { FlashlmError } from "@flashlm/contracts";
 import { VictimSelector } from "./select-victims.js";
 import { windowPolicy } from "./window-policy.js";
 
@@ -70,19 +70,8 @@ class ForesightPolicy implements ResidencyPolicy {
   chooseVictims(view: PolicyView, token: number, neededCount: number, target: Uint32Array): number {
     const outlook = this.#outlooks[view.layerIndex]!;
     if (!isFresh(outlook, token)) return windowPolicy.chooseVictims(view, token, neededCount, target);
-    const { slotCount, unitBySlot, lastUsedToken, pinned, leased } = view;
-    const selector = this.#selector;
-    selector.clear();
-    for (let slot = 0; slot < slotCount; slot++) {
-      const unit = unitBySlot[slot]!;
-      if (unit === NO_SLOT || lastUsedToken[slot]! >= token || pinned[slot] === 1 || leased[slot] === 1)
-        continue;
-      selector.push(outlook.mean[unit]!, unit, slot);
-    }
-    const victimCount = Math.min(neededCount, target.length, selector.count);
-    selector.select(victimCount);
-    for (let index = 0; index < victimCount; index++) target[index] = selector.slot(index);
-    return victimCount;
+    this.#selector.offer(view, token, outlook.mean);
+    return this.#selector.take(Math.min(neededCount, target.length, this.#selector.count), target);
   }
 }
 

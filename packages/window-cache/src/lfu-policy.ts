@@ -82,25 +82,16 @@ class LfuPolicy implements ResidencyPolicy {
   }
 
   chooseVictims(view: PolicyView, token: number, neededCount: number, target: Uint32Array): number {
-    const { slotCount, unitBySlot, lastUsedToken, pinned, leased } = view;
     const layer = this.#layers[view.layerIndex]!;
     const selector = this.#selector;
-    selector.clear();
-    for (let slot = 0; slot < slotCount; slot++) {
-      const unit = unitBySlot[slot]!;
-      if (unit === NO_SLOT || lastUsedToken[slot]! >= token || pinned[slot] === 1 || leased[slot] === 1)
-        continue;
-      selector.push(layer.scoreByUnit[unit]!, unit, slot);
-    }
+    selector.offer(view, token, layer.scoreByUnit);
     const mostCount = Math.min(neededCount, target.length, selector.count);
     selector.select(mostCount);
     const victims = this.#victimScores.subarray(0, mostCount);
     for (let index = 0; index < mostCount; index++)
-      victims[index] = layer.scoreByUnit[unitBySlot[selector.slot(index)]!]!;
+      victims[index] = layer.scoreByUnit[view.unitBySlot[selector.slot(index)]!]!;
     const victimCount = countWorthwhile(layer.missScores.subarray(0, layer.missCount), victims);
-    selector.select(victimCount);
-    for (let index = 0; index < victimCount; index++) target[index] = selector.slot(index);
-    return victimCount;
+    return selector.take(victimCount, target);
   }
 
   #advance(token: number): void {

@@ -20,10 +20,7 @@ export function lruPolicy(options: Pick<CacheOptions, "layers">): ResidencyPolic
         if (unit === NO_SLOT || used >= token || pinned[slot] === 1 || leased[slot] === 1) continue;
         selector.push(used, unit, slot);
       }
-      const victimCount = Math.min(neededCount, target.length, selector.count);
-      selector.select(victimCount);
-      for (let index = 0; index < victimCount; index++) target[index] = selector.slot(index);
-      return victimCount;
+      return selector.take(Math.min(neededCount, target.length, selector.count), target);
     },
   };
 }

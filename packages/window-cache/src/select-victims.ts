@@ -1,4 +1,5 @@
-import { assert } from "@flashlm/contracts";
+import type { PolicyView } from "@flashlm/contracts";
+import { assert, NO_SLOT } from "@flashlm/contracts";
 
 /** Slots that may be given up, each with a key; finds those with the smallest keys without sorting all of them. */
 export class VictimSelector {
@@ -22,6 +23,25 @@ export class VictimSelector {
   /** Forgets every candidate. */
   clear(): void {
     this.#count = 0;
+  }
+
+  /** Offers, in place of what was there, every slot that may be given up at this token, by the key of its unit. */
+  offer(view: PolicyView, token: number, keyByUnit: ArrayLike<number>): void {
+    const { slotCount, unitBySlot, lastUsedToken, pinned, leased } = view;
+    this.clear();
+    for (let slot = 0; slot < slotCount; slot++) {
+      const unit = unitBySlot[slot]!;
+      const stays =
+        unit === NO_SLOT || lastUsedToken[slot]! >= token || pinned[slot] === 1 || leased[slot] === 1;
+      if (!stays) this.push(keyByUnit[unit]!, unit, slot);
+    }
+  }
+
+  /** Selects `count` victims and writes their slots into `target`. Returns `count`. */
+  take(count: number, target: Uint32Array): number {
+    this.select(count);
+    for (let index = 0; index < count; index++) target[index] = this.slot(index);
+    return count;
   }
 
   /** Offers a slot. Of equal keys the higher unit goes first: units are numbered hottest first. */
