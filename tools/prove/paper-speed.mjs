@@ -8,7 +8,7 @@ import { memoryReadSpeed } from "../lib/memory-speed.mjs";
 import { DECODE_TOKENS, followArgs, limitedRun, prepareModel, THREADS } from "../lib/synthetic-model.mjs";
 
 const ROUNDS = 3;
-/** Heads learn on so many tokens, and miss about 5 % of the active neurons of others, as the paper's do; what they do miss is printed. */
+/** Heads learn on so many tokens, and then miss about 5 % of the active neurons of others at opt-6.7b's shape, as the paper's do (docs/decisions/0018-sure-guesses.md). */
 const TRAIN_TOKENS = 4096;
 const SPARSITY = "lowrank:0.02";
 /** What is asked for: times naive loading, times llama.cpp, share of a token spent waiting, times the floor. */

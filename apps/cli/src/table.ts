@@ -20,3 +20,6 @@ export function formatTable(
       .trimEnd();
   return [line(head), ...rows.map(line)];
 }
+
+/** Milliseconds for people: tenths where they count. */
+export const formatMs = (value: number): string => value.toFixed(value < 100 ? 1 : 0);

@@ -4,7 +4,7 @@ import type { Measured } from "../forecasting.js";
 import type { EngineFlags } from "../options.js";
 import { coarserOutlook } from "../resident-outlook.js";
 import type { OpenModel } from "../session.js";
-import { formatTable } from "../table.js";
+import { formatMs, formatTable } from "../table.js";
 
 /** A token with one precision of the residents, under one memory limit. */
 export interface ResidentForecast {
@@ -73,8 +73,6 @@ export function compareResidents(
   return { dtype, forecasts, coarser, fastest };
 }
 
-const ms = (value: number): string => value.toFixed(value < 100 ? 1 : 0);
-
 /** The comparison as lines for people: one for one limit, a table for several. */
 export function describeResidents(comparison: ResidentComparison, memories: readonly string[]): string[] {
   const { coarser, dtype } = comparison;
@@ -92,7 +90,7 @@ function describeOne({ dtype, fastest }: ResidentComparison, { command, ...coars
   if (!other) return `${own}; the limit is too small for ${coarser.dtype}`;
   const { slotCount, tokenMs, windowTokens } = other;
   const window = windowTokens === null ? "" : `, a window of ${windowTokens} tokens`;
-  return `${own}; ${coarser.dtype} would give ${ms(tokenMs)} ms/token, ${slotCount} slots${window}: ${command}`;
+  return `${own}; ${coarser.dtype} would give ${formatMs(tokenMs)} ms/token, ${slotCount} slots${window}: ${command}`;
 }
 
 function describeTable(
@@ -108,7 +106,11 @@ function describeTable(
     { dtype, name: `${dtype} (as in the bundle)`, forecasts },
     { dtype: coarser.dtype, name: coarser.dtype, forecasts: coarser.forecasts },
   ].flatMap(({ name, forecasts: list, dtype: of }) => [
-    [name, "ms/token", ...cells(list, ({ tokenMs }, at) => `${fastest[at] === of ? "*" : ""}${ms(tokenMs)}`)],
+    [
+      name,
+      "ms/token",
+      ...cells(list, ({ tokenMs }, at) => `${fastest[at] === of ? "*" : ""}${formatMs(tokenMs)}`),
+    ],
     ["", "slots", ...cells(list, ({ slotCount }) => String(slotCount))],
     ...(list.some((each) => each !== null && each.windowTokens !== null)
       ? [["", "window", ...cells(list, ({ windowTokens }) => String(windowTokens ?? "-"))]]

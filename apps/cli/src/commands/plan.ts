@@ -9,7 +9,7 @@ import { type EngineFlags, RESIDENT_CHOICES, wholeNumber, withEngineFlags } from
 import { settleResidents } from "../resident-auto.js";
 import { describePlan, type OpenModel, openModel, setUpEngine } from "../session.js";
 import { resolveSparsity } from "../sparsity-auto.js";
-import { formatTable } from "../table.js";
+import { formatMs, formatTable } from "../table.js";
 import { comparePredictors, describePredictors, recommend } from "./plan-predictors.js";
 import { compareResidents, describeResidents } from "./plan-residents.js";
 
@@ -115,7 +115,6 @@ function planRow(model: OpenModel, flags: PlanFlags, measured: Measured): Row {
   }
 }
 
-const ms = (value: number): string => value.toFixed(value < 100 ? 1 : 0);
 const percent = (share: number): string => `${(100 * share).toFixed(0)}%`;
 
 function slotShare({ slotCountByLayer, pinnedCountByLayer }: MemoryPlan): { slots: number; pinned: number } {
@@ -158,10 +157,10 @@ function describeTable(rows: readonly Row[]): string[] {
       forecast.windowTokens === null ? "-" : String(forecast.windowTokens),
       percent(forecast.hitShare),
       formatBytes(forecast.readBytes),
-      ms(forecast.tokenMs),
-      ms(forecast.ioWaitMs),
-      ms(forecast.cacheMs),
-      ms(forecast.computeMs),
+      formatMs(forecast.tokenMs),
+      formatMs(forecast.ioWaitMs),
+      formatMs(forecast.cacheMs),
+      formatMs(forecast.computeMs),
       (1000 / forecast.tokenMs).toFixed(1),
       lookAhead ?? "-",
     ];
@@ -187,12 +186,12 @@ function describeOne({
     "memory plan:",
     ...describePlan({ plan: made, overheadBytes: overheadBytes ?? 0, limitBytes: limitBytes ?? 0 }),
     `slots: ${slots} neurons, ${perLayer(made)} a layer; ${window}`,
-    `forecast: ${ms(forecast.tokenMs)} ms/token (${(1000 / forecast.tokenMs).toFixed(1)} tokens/s) = I/O wait ${ms(forecast.ioWaitMs)} + cache ${ms(forecast.cacheMs)} + compute ${ms(forecast.computeMs)}`,
-    `flash: ${formatBytes(forecast.readBytes)} per token, ${ms(forecast.ioMs)} ms of the device; hit rate ${percent(forecast.hitShare)}, ${percent(forecast.namedShare)} of neurons named`,
+    `forecast: ${formatMs(forecast.tokenMs)} ms/token (${(1000 / forecast.tokenMs).toFixed(1)} tokens/s) = I/O wait ${formatMs(forecast.ioWaitMs)} + cache ${formatMs(forecast.cacheMs)} + compute ${formatMs(forecast.computeMs)}`,
+    `flash: ${formatBytes(forecast.readBytes)} per token, ${formatMs(forecast.ioMs)} ms of the device; hit rate ${percent(forecast.hitShare)}, ${percent(forecast.namedShare)} of neurons named`,
     ...(lookAhead === undefined
       ? []
       : [
-          `look-ahead: ${lookAhead}; ${otherWayMs === undefined ? "no memory for its heads" : `${ms(otherWayMs)} ms/token ${lookAhead === "on" ? "without" : "with it"}`}`,
+          `look-ahead: ${lookAhead}; ${otherWayMs === undefined ? "no memory for its heads" : `${formatMs(otherWayMs)} ms/token ${lookAhead === "on" ? "without" : "with it"}`}`,
         ]),
   ];
 }
