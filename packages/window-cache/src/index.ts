@@ -5,7 +5,7 @@ export { lruPolicy } from "./lru-policy.js";
 export { CACHE_CHOICES, type CacheChoice, parseCache } from "./parse-cache.js";
 export { type PolicyFactory, slotMapCache, slotMapCacheWith } from "./slot-map-cache.js";
 export { beladyOptimum, type OptimumResult } from "./trace/belady.js";
-export { traceDemand } from "./trace/demand.js";
+export { DemandCounter, demandCounterBytes, traceDemand } from "./trace/demand.js";
 export { readTrace, type Trace, type TraceLayer } from "./trace/read-trace.js";
 export { recordingCache } from "./trace/recording-cache.js";
 export {
