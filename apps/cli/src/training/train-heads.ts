@@ -59,8 +59,8 @@ function kernelBytes(request: ShapesRequest): number {
 /** What {@link trainHeads} allocates, by owner. */
 export function trainHeadsRows(request: ShapesRequest): PlanRow[] {
   const tokenCount = request.split.training.length + request.split.heldOut.length;
-  // One head at a time: the largest.
-  const hostBytes = Math.max(...headShapes(request).map((shape) => trainingHostBytes(shape, tokenCount)));
+  // A trainer of each shape keeps its moments.
+  const hostBytes = headShapes(request).reduce((sum, shape) => sum + trainingHostBytes(shape, tokenCount), 0);
   return [
     { owner: "training matrices", plannedBytes: kernelBytes(request) },
     { owner: "training samples", plannedBytes: layerSamplesBytes(request, tokenCount) },
