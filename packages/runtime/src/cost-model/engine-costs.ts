@@ -8,7 +8,7 @@ import type { ForecastRequest } from "./forecast.js";
  */
 const STEP_MS = 0.02;
 /** Thresholding one score, on the engine's thread. */
-export const SELECT_MS = 3e-6;
+const SELECT_MS = 3e-6;
 const NAME_MS = 2e-5;
 const MISS_MS = 4e-4;
 

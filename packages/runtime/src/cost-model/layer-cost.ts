@@ -2,7 +2,7 @@ import { isExactlySparse, type LayerDemand } from "@flashlm/contracts";
 import { layerBlock, layerTensor, predictorBlock } from "../blocks.js";
 import { FLIGHT_COUNT } from "../plan-sizes.js";
 import { batchMs, worthwhileGapBytes } from "./device-costs.js";
-import { addedByEngine, SELECT_MS } from "./engine-costs.js";
+import { addedByEngine } from "./engine-costs.js";
 import { missCost } from "./engine-speed.js";
 import { expectedHitShare } from "./expected-hits.js";
 import type { ForecastRequest } from "./forecast.js";
@@ -64,15 +64,12 @@ export function layerCost(request: ForecastRequest, layerIndex: number, demand: 
       positionCount * kernel.positionMs +
       (predictor.dense ? 0 : scoreMs(blocks.scoredBytes)) +
       added.stepMs,
-    guessMs: hasGuess ? scoreMs(blocks.guessBytes) + selectMs(request, layerIndex + 1) : 0,
+    // A guess is scored, selected and listed as what is named is.
+    guessMs: hasGuess ? scoreMs(blocks.guessBytes) + added.stepMs : 0,
     hitMs: (hitCount + early.usedCount) * kernel.activationMs * added.scatter,
     ffnMs: added.ffnMs + feedForwardMs(request, layerIndex, demand) * added.scatter,
     cacheMs: added.cacheMs,
   };
-}
-
-function selectMs({ bundle }: ForecastRequest, layerIndex: number): number {
-  return SELECT_MS * (bundle.manifest.layers[layerIndex]?.neuronCount ?? 0);
 }
 
 /** Of a layer's misses those that a guess reads early, and what it reads in vain. The first layer has no layer before it that could guess. */

@@ -39,7 +39,40 @@ export function sparseSpeed(
     };
   });
   const none = { missCount: 0, waitMs: 0, cacheMs: 0, computeMs: 0 };
-  return { stepMs, scatter, cacheLayerMs, cacheNamedMs, misses: [none, ...misses] };
+  return { stepMs, scatter, cacheLayerMs, cacheNamedMs, misses: neverLess([none, ...misses]) };
+}
+
+/** More misses never cost less: where measurements say so, both count as their mean. */
+function neverLess(misses: readonly MissCost[]): MissCost[] {
+  const column = (pick: (cost: MissCost) => number): number[] => ascending(misses.map(pick));
+  const waitMs = column((cost) => cost.waitMs);
+  const cacheMs = column((cost) => cost.cacheMs);
+  const computeMs = column((cost) => cost.computeMs);
+  return misses.map(({ missCount }, index) => ({
+    missCount,
+    waitMs: waitMs[index]!,
+    cacheMs: cacheMs[index]!,
+    computeMs: computeMs[index]!,
+  }));
+}
+
+/** The nearest ascending list, by least squares: neighbours in the wrong order are joined until none are (Ayer et al., 1955). Pure. */
+export function ascending(values: readonly number[]): number[] {
+  const blocks: { mean: number; count: number }[] = [];
+  for (const value of values) {
+    blocks.push({ mean: value, count: 1 });
+    for (
+      let last = blocks.at(-1)!;
+      blocks.length > 1 && blocks.at(-2)!.mean > last.mean;
+      last = blocks.at(-1)!
+    ) {
+      blocks.pop();
+      const before = blocks.pop()!;
+      const count = before.count + last.count;
+      blocks.push({ mean: (before.mean * before.count + last.mean * last.count) / count, count });
+    }
+  }
+  return blocks.flatMap(({ mean, count }) => Array.from({ length: count }, () => mean));
 }
 
 /** What the same layer in few chunks and in many says of a chunk. Pure. */

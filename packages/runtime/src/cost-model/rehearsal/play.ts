@@ -14,7 +14,7 @@ const TOKENS_MIN = 7;
 const TOKENS_MAX = 48;
 const PLAY_MS = 200;
 
-/** Runs tokens of one kind for a moment; medians of each part of a layer's time. `prepare` writes the next token. */
+/** Runs tokens of one kind for a moment; means of each part of a layer's time. `prepare` writes the next token. */
 export async function play(stage: Stage, prepare: () => void): Promise<LayerTime> {
   const times: LayerTime[] = [];
   const begin = performance.now();
@@ -24,14 +24,21 @@ export async function play(stage: Stage, prepare: () => void): Promise<LayerTime
     const time = await stage.token();
     if (token >= WARM_TOKENS) times.push(time);
   }
-  const middle = (pick: (time: LayerTime) => number): number =>
-    times.map(pick).sort((a, b) => a - b)[times.length >> 1]!;
+  const middle = (pick: (time: LayerTime) => number): number => middleMean(times.map(pick));
   return {
     waitMs: middle(({ waitMs }) => waitMs),
     cacheMs: middle(({ cacheMs }) => cacheMs),
     computeMs: middle(({ computeMs }) => computeMs),
     activeShare: middle(({ activeShare }) => activeShare),
   };
+}
+
+/** Mean without the tenth at either end: a run's figures are means too, but what stalls once in so few tokens says little. */
+export function middleMean(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const away = Math.floor(sorted.length / 10);
+  const kept = sorted.slice(away, sorted.length - away);
+  return kept.reduce((total, value) => total + value, 0) / Math.max(1, kept.length);
 }
 
 /** Writes the next token of a scene: neurons picked at random among those that have slots now, and those that have none. */
