@@ -13,6 +13,7 @@ import { ForwardPass } from "../../forward.js";
 import type { MemoryPlan } from "../../memory-plan.js";
 import { attachMemory } from "../../memory-windows.js";
 import { compileLayers } from "../../programs.js";
+import type { RecordStream } from "../../record-stream.js";
 import { Residency } from "../../residency.js";
 import { createRunState, type RunState } from "../../run-state.js";
 import { planStage, type StageSizes } from "./stage-plan.js";
@@ -110,32 +111,34 @@ async function build(
     advanceToken: () => cache.advanceToken(),
     checkAbort,
   });
-  const layerCount = bundle.manifest.layers.length;
   const activation = kernels.memory.floats(state.activation, bundle.manifest.model.ffn.neuronCount);
-  const token = async (): Promise<LayerTime> => {
-    const before = { waitMs: records.waitMs, cacheMs: records.manageMs, keptCount: forward.keptNeurons };
-    const start = performance.now();
-    await forward.run([0], 1, 0);
-    const tokenMs = performance.now() - start;
-    const waitMs = (records.waitMs - before.waitMs) / layerCount;
-    const cacheMs = (records.manageMs - before.cacheMs) / layerCount;
-    const lastCount = Math.max(1, Math.floor((forward.keptNeurons - before.keptCount) / layerCount));
-    const activeCount = activation
-      .subarray(0, lastCount)
-      .reduce((count, value) => count + (value ? 1 : 0), 0);
-    return {
-      waitMs,
-      cacheMs,
-      computeMs: tokenMs / layerCount - waitMs - cacheMs,
-      activeShare: activeCount / lastCount,
-    };
-  };
+  const token = (): Promise<LayerTime> =>
+    timeToken(forward, records, activation, bundle.manifest.layers.length);
   const close = async (): Promise<void> => {
     records.reset();
     await reader.close();
     await kernels.close();
   };
   return { bundle, cache, plan, token, close };
+}
+
+async function timeToken(
+  forward: ForwardPass,
+  records: RecordStream,
+  activation: Float32Array,
+  layerCount: number,
+): Promise<LayerTime> {
+  const before = { waitMs: records.waitMs, cacheMs: records.manageMs, keptCount: forward.keptNeurons };
+  const start = performance.now();
+  await forward.run([0], 1, 0);
+  const tokenMs = performance.now() - start;
+  const waitMs = (records.waitMs - before.waitMs) / layerCount;
+  const cacheMs = (records.manageMs - before.cacheMs) / layerCount;
+  const lastCount = Math.max(1, Math.floor((forward.keptNeurons - before.keptCount) / layerCount));
+  let activeCount = 0;
+  for (let position = 0; position < lastCount; position++) activeCount += activation[position] ? 1 : 0;
+  const computeMs = tokenMs / layerCount - waitMs - cacheMs;
+  return { waitMs, cacheMs, computeMs, activeShare: activeCount / lastCount };
 }
 
 function createPredictor(
