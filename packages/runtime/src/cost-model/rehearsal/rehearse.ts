@@ -83,8 +83,9 @@ async function rehearseSparse(parts: EngineParts, options: RehearsalOptions): Pr
   ];
   try {
     const run = (scene: Scene) => play(stage, () => writeScene(script, stage, scene, random));
-    // Fills the slots.
+    // Fills the slots; then each scene once unseen, since the host compiles code as it is used.
     await run(sceneOf(0, SLOT_SHARE / 2));
+    for (const scene of scenes) await run(scene);
     const plays: SparsePlay[] = [];
     for (const scene of scenes) plays.push({ ...scene, ...(await run(scene)) });
     return plays;
