@@ -113,6 +113,15 @@ export class ActivationStatistics {
   }
 }
 
+/** Bytes that {@link ActivationStatistics} takes beside the engine, and one layer's order while it is sorted. */
+export function activationStatisticsBytes({ manifest }: BundleIndex): number {
+  const { neuronCount } = manifest.model.ffn;
+  return manifest.layers.reduce(
+    (total, layer) => total + (8 + 4) * layer.neuronCount + 4 * BIN_COUNT,
+    2 * 8 * neuronCount,
+  );
+}
+
 /** Value above which `share` of the histogram lies. */
 function quantile(bins: Uint32Array, share: number): number {
   const total = bins.reduce((sum, count) => sum + count, 0);

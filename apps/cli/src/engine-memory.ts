@@ -4,6 +4,7 @@ import {
   type EngineOptions,
   type EngineParts,
   type MemoryPlan,
+  type PlanRow,
   planEngine,
 } from "@flashlm/runtime";
 import { composeParts, type EngineSetup, engineOptions } from "./engine-parts.js";
@@ -21,7 +22,7 @@ export function processOverheadBytes(): number {
   return process.memoryUsage().rss + THREADS_OVERHEAD_BYTES;
 }
 
-/** Bytes that `--memory` leaves to an engine of a process that itself needs `overheadBytes`. */
+/** Bytes that `--memory` leaves to an engine of a process that itself, and with what else it allocates, needs `overheadBytes`. */
 export function engineMemoryBytes(
   bundle: BundleIndex,
   flags: Pick<EngineFlags, "memory">,
@@ -37,9 +38,48 @@ export function engineMemoryBytes(
 }
 
 /** A model whose process has been measured. */
-interface MeasuredProcess {
+export interface MeasuredProcess {
   readonly bundle: BundleIndex;
+  /** What the process itself needs beside its engine, as it was when the model had been opened. */
   readonly overheadBytes: number;
+  /** What the command allocates beside its engine. A limit for the whole process includes it, a share of the weights does not. */
+  readonly beside?: PlanRow;
+}
+
+/** Bytes of a process that are not its engine's. */
+export function besideEngineBytes({ overheadBytes, beside }: MeasuredProcess): number {
+  return overheadBytes + (beside?.plannedBytes ?? 0);
+}
+
+/**
+ * Refuses what does not fit a limit for the whole process; no other limit does.
+ * @param rows - what is allocated at the same time, beside the process itself, when no engine runs.
+ * @param advice - what makes it less.
+ * @throws BUDGET_TOO_SMALL, with the rows.
+ */
+export function checkWithin(
+  { overheadBytes }: Pick<MeasuredProcess, "overheadBytes">,
+  flags: Pick<EngineFlags, "memory">,
+  rows: readonly PlanRow[],
+  advice: string,
+): void {
+  const option = parseMemory(flags.memory);
+  if (option.kind !== "bytes") return;
+  const leastBytes = rows.reduce((total, row) => total + row.plannedBytes, overheadBytes);
+  if (leastBytes <= option.bytes) return;
+  const parts = rows.map(({ owner, plannedBytes }) => `${owner} ${formatBytes(plannedBytes)}`);
+  throw new FlashlmError(
+    "BUDGET_TOO_SMALL",
+    `Expected --memory of at least ${formatBytes(leastBytes)}, of which the process (Node, code, tokenizer, threads) takes ${formatBytes(overheadBytes)}, ` +
+      `${parts.join(", ")}, but it is ${formatBytes(option.bytes)}. Give more --memory, ${advice}.`,
+    {
+      budgetBytes: option.bytes,
+      missingBytes: leastBytes - option.bytes,
+      overheadBytes,
+      leastBytes,
+      ...Object.fromEntries(rows.map(({ owner, plannedBytes }) => [owner, plannedBytes])),
+    },
+  );
 }
 
 /** The plan of an engine. @throws BUDGET_TOO_SMALL in the terms of `--memory`: a number of bytes is a limit for the whole process. */
@@ -54,7 +94,7 @@ export function planWithin(model: MeasuredProcess, flags: EngineFlags, setup: En
 /** An engine in the command's own thread. @throws as `createEngine`, and BUDGET_TOO_SMALL as {@link planWithin}. */
 export async function createEngineWithin(
   model: MeasuredProcess,
-  flags: EngineFlags,
+  flags: Pick<EngineFlags, "memory">,
   parts: EngineParts,
   options: EngineOptions,
 ): Promise<TokenGenerator> {
@@ -66,16 +106,26 @@ export async function createEngineWithin(
 }
 
 /** A refused limit in the terms of `--memory`; any other error as it is. */
-function inTermsOfMemory(error: unknown, { overheadBytes }: MeasuredProcess, flags: EngineFlags): unknown {
+function inTermsOfMemory(
+  error: unknown,
+  { overheadBytes, beside }: MeasuredProcess,
+  flags: Pick<EngineFlags, "memory">,
+): unknown {
   const option = parseMemory(flags.memory);
   if (!isTooSmall(error) || option.kind !== "bytes") return error;
   const leastBytes = option.bytes + Number(error.details.missingBytes);
+  const besideText = beside ? `, the ${beside.owner} ${formatBytes(beside.plannedBytes)}` : "";
   return new FlashlmError(
     "BUDGET_TOO_SMALL",
-    `Expected --memory of at least ${formatBytes(leastBytes)}, of which the process (Node, code, tokenizer, threads) takes ${formatBytes(overheadBytes)} ` +
+    `Expected --memory of at least ${formatBytes(leastBytes)}, of which the process (Node, code, tokenizer, threads) takes ${formatBytes(overheadBytes)}${besideText} ` +
       `and the rest is for one layer at a time, a context of ${error.details.contextLength} tokens and scratch, ` +
       `but it is ${formatBytes(option.bytes)}. Give more --memory or a shorter --context.`,
-    { ...error.details, overheadBytes, leastBytes },
+    {
+      ...error.details,
+      overheadBytes,
+      leastBytes,
+      ...(beside ? { [beside.owner]: beside.plannedBytes } : {}),
+    },
   );
 }
 

@@ -49,6 +49,7 @@ export function choosePredictor(
 
 /** The one place that joins concrete parts. */
 export function composeParts(bundle: BundleIndex, flags: EngineFlags): EngineParts {
+  const predictor = choosePredictor(bundle, flags);
   return {
     bundle,
     openReader: readerFactory(flags.reader),
@@ -62,8 +63,8 @@ export function composeParts(bundle: BundleIndex, flags: EngineFlags): EnginePar
     createKernels: (options) => loadKernels({ target: flags.kernels, ...options, onFallback: () => {} }),
     kernelOverheadBytes,
     // "auto" is the slot map, which moves no bytes (docs/decisions/0003-cache-default.md).
-    cache: parseCache(flags.cache).part,
-    predictor: choosePredictor(bundle, flags),
+    cache: parseCache(flags.cache, { hasScores: !predictor.dense }).part,
+    predictor,
     createSampler: flags.follow ? followSampler(parseTokens(flags.follow), createSampler) : createSampler,
   };
 }

@@ -23,7 +23,7 @@ import { type OpenModel, type Session, setUpEngine } from "./session.js";
 /** How long a device that has no profile is measured for a plan. */
 const QUICK_MEASURE_MS = 3000;
 /** Reads in flight of a backend, as `openFlashReader` chooses them. */
-const IN_FLIGHT: Readonly<Record<string, number>> = { io_uring: 128 };
+const IN_FLIGHT: Readonly<Record<string, number>> = { io_uring: 256 };
 const IN_FLIGHT_DEFAULT = 32;
 
 /** What was measured for a forecast. */

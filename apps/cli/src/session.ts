@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { openBundle } from "@flashlm/bundler";
-import { type BundleIndex, FlashlmError, type TokenGenerator } from "@flashlm/contracts";
+import { FlashlmError, type TokenGenerator } from "@flashlm/contracts";
 import { usualThreadCount } from "@flashlm/kernels";
 import {
   connectGenerator,
@@ -10,7 +10,13 @@ import {
   type TextTokenizer,
 } from "@flashlm/runtime";
 import type { OpenDraft } from "./draft.js";
-import { engineMemoryBytes, planWithin, processOverheadBytes } from "./engine-memory.js";
+import {
+  besideEngineBytes,
+  engineMemoryBytes,
+  type MeasuredProcess,
+  planWithin,
+  processOverheadBytes,
+} from "./engine-memory.js";
 import type { EngineSetup } from "./engine-parts.js";
 import { loadDemand } from "./measured-store.js";
 import { formatBytes, parseMemory } from "./memory-option.js";
@@ -18,12 +24,9 @@ import { resolveBundle } from "./model-path.js";
 import type { EngineFlags } from "./options.js";
 
 /** A bundle with its tokenizer, before the engine is made. */
-export interface OpenModel {
+export interface OpenModel extends MeasuredProcess {
   readonly bundlePath: string;
-  readonly bundle: BundleIndex;
   readonly tokenizer: TextTokenizer | null;
-  /** What the process itself needs beside its engine, as it was when the model had been opened. */
-  readonly overheadBytes: number;
 }
 
 /** An engine that is ready, and what it was planned with. */
@@ -74,7 +77,7 @@ export function setUpEngine(model: OpenModel, flags: EngineFlags, contextNeeded:
   return {
     flags,
     bundlePath: model.bundlePath,
-    memoryBytes: engineMemoryBytes(model.bundle, flags, model.overheadBytes),
+    memoryBytes: engineMemoryBytes(model.bundle, flags, besideEngineBytes(model)),
     contextNeeded,
     threadCount: flags.threads ?? usualThreadCount(),
     demand: loadDemand(model.bundle, flags.sparsity),

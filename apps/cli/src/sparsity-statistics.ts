@@ -6,7 +6,7 @@ import {
   type SparsityPredictor,
 } from "@flashlm/contracts";
 import type { Flight } from "@flashlm/runtime";
-import { TRACE_VERSION, type Trace, traceDemand } from "@flashlm/window-cache";
+import { DemandCounter, demandCounterBytes } from "@flashlm/window-cache";
 
 /** What a predictor does in one layer; counts over all tokens. */
 interface LayerCounts {
@@ -32,30 +32,6 @@ export interface LayerSparsity {
   readonly missedActivation: number;
 }
 
-/** Ids that grow. */
-class NamedIds {
-  readonly starts: number[] = [0];
-  #ids: Uint32Array = new Uint32Array(4096);
-  #count = 0;
-
-  push(id: number): void {
-    if (this.#count === this.#ids.length) {
-      const longer = new Uint32Array(this.#ids.length * 2);
-      longer.set(this.#ids);
-      this.#ids = longer;
-    }
-    this.#ids[this.#count++] = id;
-  }
-
-  endToken(): void {
-    this.starts.push(this.#count);
-  }
-
-  get ids(): Uint32Array {
-    return this.#ids.subarray(0, this.#count);
-  }
-}
-
 /**
  * Compares what a predictor names with what a dense run of the same model really needs, on the same hidden states: the engine computes every
  * neuron, and the predictor is only asked.
@@ -65,9 +41,9 @@ export class SparsityStatistics {
   readonly #bundle: BundleIndex;
   readonly #exact: boolean;
   readonly #counts: LayerCounts[];
-  readonly #named: NamedIds[];
-  /** The predictor's masks of the chunk that runs, by layer. */
-  readonly #masks: Uint8Array[] = [];
+  readonly #named: DemandCounter[];
+  /** The predictor's mask of the chunk that runs, in the layer that runs. */
+  #mask = new Uint8Array(0);
 
   constructor(bundle: BundleIndex, part: PredictorPart) {
     this.#bundle = bundle;
@@ -81,7 +57,7 @@ export class SparsityStatistics {
       activation: 0,
       missedActivation: 0,
     }));
-    this.#named = bundle.manifest.layers.map(() => new NamedIds());
+    this.#named = bundle.manifest.layers.map(({ neuronCount }) => new DemandCounter(neuronCount));
   }
 
   /** The predictor, asked and then overruled: every neuron is computed. */
@@ -95,6 +71,7 @@ export class SparsityStatistics {
       scratchBytes: (manifest, tokenCapacity) => part.scratchBytes(manifest, tokenCapacity),
       create: (context) => {
         const inner = part.create(context);
+        this.#mask = new Uint8Array(context.tokenCapacity * context.manifest.model.ffn.neuronCount);
         const overruled: SparsityPredictor = {
           contractVersion: 1,
           name: inner.name,
@@ -113,13 +90,13 @@ export class SparsityStatistics {
     const { neuronCount } = this.#bundle.manifest.layers[layerIndex]!;
     const counts = this.#counts[layerIndex]!;
     const named = this.#named[layerIndex]!;
-    const taken = mask.slice(0, tokenCount * neuronCount);
-    this.#masks[layerIndex] = taken;
+    const taken = this.#mask;
+    taken.set(mask.subarray(0, tokenCount * neuronCount));
     for (let token = 0; token < tokenCount; token++) {
       for (let id = 0; id < neuronCount; id++) {
         if (taken[token * neuronCount + id] === 0) continue;
         counts.predictedCount++;
-        named.push(id);
+        named.add(id);
       }
       named.endToken();
     }
@@ -132,7 +109,7 @@ export class SparsityStatistics {
   readonly observe = (flight: Flight, tokenCount: number, activation: Float32Array): void => {
     const stride = this.#bundle.manifest.model.ffn.neuronCount;
     const counts = this.#counts[flight.layerIndex]!;
-    const mask = this.#masks[flight.layerIndex]!;
+    const mask = this.#mask;
     for (let token = 0; token < tokenCount; token++) {
       for (let position = 0; position < flight.count; position++) {
         const value = Math.abs(activation[token * stride + position]!);
@@ -167,24 +144,15 @@ export class SparsityStatistics {
 
   /** What the predictor asks of a cache. */
   demand(): ModelDemand {
-    const { manifest } = this.#bundle;
-    const layers = this.#named.map((named, layerIndex) => ({
-      unitCount: manifest.layers[layerIndex]!.neuronCount,
-      starts: Uint32Array.from(named.starts),
-      ids: named.ids,
-    }));
-    const trace: Trace = {
-      header: {
-        formatVersion: TRACE_VERSION,
-        unit: "neuron",
-        layers,
-        recordBytes: manifest.record.strideBytes,
-        model: manifest.source.name,
-        sparsity: this.#part.name,
-      },
-      tokenCount: this.#counts[0]?.tokenCount ?? 0,
-      layers,
-    };
-    return traceDemand(trace);
+    const layers = this.#named.map((counter) => counter.demand());
+    return { sparsity: this.#part.name, tokenCount: this.#counts[0]?.tokenCount ?? 0, layers };
   }
+}
+
+/** Bytes that {@link SparsityStatistics} takes beside the engine that runs `tokenCapacity` tokens at once. */
+export function sparsityStatisticsBytes({ manifest }: BundleIndex, tokenCapacity: number): number {
+  return manifest.layers.reduce(
+    (total, { neuronCount }) => total + demandCounterBytes(neuronCount),
+    tokenCapacity * manifest.model.ffn.neuronCount,
+  );
 }

@@ -91,7 +91,7 @@ describe.skipIf(model === null)("planning", () => {
   test("eval speaks of the whole process, too", async () => {
     const { stderr } = await flashlm(home, ["eval", model!, "--tokens", "1,2,3,4", "--memory", "20MiB"]);
     expect(stderr).toMatch(
-      /Expected --memory of at least [\d.]+ MiB, of which the process .*\[BUDGET_TOO_SMALL\]/,
+      /Expected --memory of at least [\d.]+ MiB, of which the process .*, the sparsity statistics [\d.]+ KiB.*\[BUDGET_TOO_SMALL\]/,
     );
   });
 

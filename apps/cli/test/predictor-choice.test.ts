@@ -100,6 +100,18 @@ describe.skipIf(relu === null || silu === null)("predictors of a bundle", () => 
     expect(run.mode.sparsity.split(" ")[0]).toBe(recommended[0]!.lossless);
   }, 90_000);
 
+  it("names the policy that decides: foresight only where a predictor has scores", async () => {
+    for (const [sparsity, cache] of [
+      ["dense", "slot-map"],
+      ["shadow:0.6", "slot-map:foresight"],
+    ] as const) {
+      const run = (await json(["run", bundle, ...prompt, "--sparsity", sparsity])) as never as {
+        mode: { cache: string };
+      };
+      expect(run.mode.cache).toBe(cache);
+    }
+  });
+
   it("perplexity takes tokens in place of a text, and refuses both or none", async () => {
     const text = ["--tokens", tokens, "--window", "64", "--limit", "128"];
     const { scoredTokens, meanNll } = (await json(["perplexity", bundle, ...text])) as never as {

@@ -103,6 +103,24 @@ describe.skipIf(model === null)("train-predictor", () => {
     expect(existsSync(folder)).toBe(false);
   }, 120_000);
 
+  it("refuses a limit that recording or training do not fit, and names one that they do", async () => {
+    const copy = join(home.path, "limited");
+    cpSync(bundle, copy, { recursive: true });
+    const limited = ["train-predictor", copy, ...args.slice(2), ...common, "--memory"];
+    const refusal = await flashlm(home.path, [...limited, "20MiB"]);
+    expect(refusal.code).toBe(1);
+    const least =
+      /at least ([\d.]+) MiB, of which the process .* takes [\d.]+ MiB, training matrices [\d.]+ [KM]iB, training samples [\d.]+ [KM]iB, optimizer and heads [\d.]+ [KM]iB, but it is 20.0 MiB/.exec(
+        refusal.stderr,
+      );
+    expect(refusal.stderr).toContain("[BUDGET_TOO_SMALL]");
+    expect(existsSync(`${copy}.training`)).toBe(false);
+    // What the process itself takes differs by a few MiB from run to run.
+    const run = await flashlm(home.path, [...limited, `${Math.ceil(Number(least?.[1]) + 16)}MiB`]);
+    expect(run.code, run.stderr).toBe(0);
+    expect(JSON.parse(run.stdout).lowrank).toEqual((first as { lowrank: unknown }).lowrank);
+  }, 120_000);
+
   it("trains anew what was kept in another dtype, from the same activations", async () => {
     const copy = join(home.path, "copy");
     cpSync(bundle, copy, { recursive: true });

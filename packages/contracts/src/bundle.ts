@@ -38,10 +38,15 @@ export interface BundleTensor {
   readonly crc32c: number;
 }
 
+/** Where a layer's first record, a block of tensors and a file's data begin in a bundle: direct reads want whole pages. */
+export const BUNDLE_PAGE_BYTES = 4096;
+/** Where every tensor of a bundle begins: one cache line, the widest vector load. */
+export const TENSOR_ALIGNMENT_BYTES = 64;
+
 /** FFN records of one layer: record `n` begins at `offsetBytes + n * strideBytes` of `neurons.safetensors`. */
 export interface BundleLayer {
   readonly neuronCount: number;
-  /** Multiple of 4096. */
+  /** Multiple of {@link BUNDLE_PAGE_BYTES}. */
   readonly offsetBytes: ByteOffset;
 }
 

@@ -35,8 +35,8 @@ export type CacheDtype = "f32" | "f16" | "q8_0";
 
 /**
  * One step of a program. `T` is the value of `tokenCount` when it runs. Activations are f32, row-major; all memory of a
- * program is in one arena. Each target sums in an order of its own, which is fixed: results do not depend on T, on threads, on alignment or
- * on which neurons were cached. Across targets they agree within the tolerances of the conformance suite.
+ * program is in one arena. Each target sums in an order of its own, which is fixed: results do not depend on T, on threads, on alignment, on
+ * where in a ring keys and values stand or on which neurons were cached. Across targets they agree within the tolerances of the conformance suite.
  */
 export type KernelOp =
   /** target[t] (+)= scale * table row `rowIds[t]`; rowIds u32 `[T]`; scale 1 unless given. */

@@ -45,12 +45,19 @@ export const STEP_OUTSIDE = 255;
 
 /**
  * Which units (neurons or experts) of each layer are in which slot. Knows indices only, never bytes: slot s of layer l
- * is where the runtime says. At most one open lease per layer; leased slots are neither moved nor evicted.
+ * is where the runtime says. At most one open lease per layer, and beside it, where `guessesOverlap`, one older with admit "guess"; leased slots are
+ * neither moved nor evicted.
  */
 export interface NeuronCache {
   readonly contractVersion: 1;
   readonly unit: "neuron" | "expert";
   readonly name: string;
+  /**
+   * Whether a layer can be acquired while its lease with admit "guess" is open, so that reads of the guess may still be under way. What the
+   * guess has taken counts as here, filled or not; its release takes out what was not filled at the latest when the other lease ends. What was acquired
+   * may not name such units. Absent means no.
+   */
+  readonly guessesOverlap?: boolean;
   /** Slots of a layer. */
   slotCount(layerIndex: LayerIndex): number;
   /**
@@ -60,7 +67,7 @@ export interface NeuronCache {
    * @param steps - `[count]`, borrowed; for several tokens at once with admit "window": which of them was the last to name the unit (0 is the
    * current token, 1 the one after it, ...) or {@link STEP_OUTSIDE}. Absent: all belong to the current token. The window then moves on by
    * as many tokens as it took in.
-   * @throws CACHE_DUPLICATE_ID (not strictly ascending), CACHE_RANGE, CACHE_LEASED (the layer has an open lease), CACHE_CLOSED.
+   * @throws CACHE_DUPLICATE_ID (not strictly ascending), CACHE_RANGE, CACHE_LEASED (the layer has an open lease, other than a guess that may overlap), CACHE_CLOSED.
    */
   acquire(
     layerIndex: LayerIndex,
@@ -116,6 +123,7 @@ export interface PolicyView {
   /** Token number of the last acquire that named the unit in the slot. */
   readonly lastUsedToken: Float64Array;
   readonly pinned: Uint8Array;
+  /** Not 0 where an open lease holds the slot. */
   readonly leased: Uint8Array;
 }
 

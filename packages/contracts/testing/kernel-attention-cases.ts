@@ -2,6 +2,7 @@ import { expect, it } from "vitest";
 import type { CacheDtype, KernelSet } from "../src/index.js";
 import { rowBytes } from "../src/index.js";
 import { expectClose, type FixtureVector, KernelFixture } from "./kernel-fixture.js";
+import { ringCases } from "./kernel-ring-cases.js";
 import { oracleHalf, oracleHalfValue } from "./oracle-dtypes.js";
 import { TOLERANCE } from "./tolerance.js";
 
@@ -314,4 +315,5 @@ export function attentionCases(set: () => KernelSet): void {
   ropeCase(set);
   storeCases(set);
   attentionVariants(set);
+  ringCases(set);
 }

@@ -18,12 +18,5 @@ export {
   type ReaderBackend,
 } from "./open-reader.js";
 export { createReadPlanner, type ReadPlannerOptions } from "./read-planner.js";
-export {
-  createSchedulingReader,
-  type ScheduledSubmitOptions,
-  type ScheduleStats,
-  type SchedulingOptions,
-  type SchedulingReader,
-} from "./scheduling-reader.js";
 export type { DirectIoMode } from "./shared-rings.js";
 export { createTracingReader, type TracedRead } from "./tracing-reader.js";

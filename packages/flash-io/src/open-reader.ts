@@ -23,14 +23,14 @@ export interface FlashReaderOptions {
    */
   readonly directIo?: DirectIoMode;
   /**
-   * Reads in flight at once, 1 to 256; default 128 with io_uring and 32 elsewhere: a request that waits in the kernel
+   * Reads in flight at once, 1 to 256; default 256 with io_uring and 32 elsewhere: a request that waits in the kernel
    * costs nothing there, but a thread with "pread" and with "node" (bench/compare-fio.mjs).
    */
   readonly inFlightMax?: number;
 }
 
 const IN_FLIGHT_DEFAULT = 32;
-const RING_IN_FLIGHT_DEFAULT = 128;
+const RING_IN_FLIGHT_DEFAULT = 256;
 const IN_FLIGHT_LIMIT = 256;
 
 /**

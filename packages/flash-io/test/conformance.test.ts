@@ -5,7 +5,6 @@ import {
   createMemoryReader,
   createNodeReader,
   createReadPlanner,
-  createSchedulingReader,
   createTracingReader,
   type FlashReaderOptions,
   openFlashReader,
@@ -47,19 +46,6 @@ for (const options of NATIVE) {
     });
   }
 }
-flashReaderConformance({
-  name: "scheduling (node)",
-  create: async (paths) => createSchedulingReader(await createNodeReader(paths)),
-});
-flashReaderConformance({
-  name: "scheduling (node, 1 in flight)",
-  create: async (paths) => createSchedulingReader(await createNodeReader(paths, { inFlightMax: 1 })),
-});
-flashReaderConformance({
-  name: "scheduling (memory)",
-  create: async (paths) => createSchedulingReader(await createMemoryReader(paths)),
-  holdsWholeFiles: true,
-});
 readPlannerConformance({ name: "merging", create: createReadPlanner });
 readPlannerConformance({
   name: "merging by a device profile",

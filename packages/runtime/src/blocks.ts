@@ -1,7 +1,13 @@
-import type { BundleIndex, BundleTensor, LayerIndex, PredictorPart } from "@flashlm/contracts";
+import {
+  BUNDLE_PAGE_BYTES,
+  type BundleIndex,
+  type BundleTensor,
+  type LayerIndex,
+  type PredictorPart,
+} from "@flashlm/contracts";
 
-/** Page and direct-I/O alignment of everything large. */
-export const BLOCK_ALIGNMENT_BYTES = 4096;
+/** Alignment in memory of everything large: that of blocks in a bundle, so that direct reads land in place. */
+export const BLOCK_ALIGNMENT_BYTES: number = BUNDLE_PAGE_BYTES;
 
 /** A contiguous piece of a bundle file that is loaded as a whole: the attention weights or the predictor of one layer. */
 export interface BlockExtent {

@@ -13,8 +13,8 @@ import type { MemoryPlan } from "./memory-plan.js";
 import type { RunState } from "./run-state.js";
 
 /**
- * One chunk of a layer's records on its way: the lists the kernels read (addresses, ids, order: hits first), staging
- * for what has no slot, and the programs over them. Allocated once, used again and again.
+ * One chunk of a layer's records on its way: the lists the kernels read (addresses, ids, order: hits first, of those the ones still on their way
+ * last), staging for what has no slot, and the programs over them. Allocated once, used again and again.
  */
 export interface Flight {
   readonly staging: MemoryHandle;
@@ -38,6 +38,8 @@ export interface Flight {
   layerIndex: number;
   count: number;
   hitCount: number;
+  /** Hits whose records are there; the others are read early. */
+  readyCount: number;
   last: boolean;
   pending: PendingReads | null;
 }
@@ -53,6 +55,7 @@ type Request =
   | "layerIndex"
   | "count"
   | "hitCount"
+  | "readyCount"
   | "last"
   | "pending";
 
@@ -66,6 +69,7 @@ function emptyRequest(neuronCount: number): Pick<Flight, Request> {
     layerIndex: 0,
     count: 0,
     hitCount: 0,
+    readyCount: 0,
     last: false,
     pending: null,
   };

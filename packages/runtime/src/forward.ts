@@ -44,7 +44,7 @@ export class ForwardPass {
   readonly #parts: ForwardParts;
   readonly #union: TokenUnion;
   readonly #allIds: Uint32Array;
-  readonly #guess: Uint8Array;
+  readonly #guessMask: Uint8Array;
   /** Neurons computed so far, over all layers and tokens. */
   keptNeurons = 0;
 
@@ -52,7 +52,7 @@ export class ForwardPass {
     this.#parts = parts;
     const { neuronCount } = parts.bundle.manifest.model.ffn;
     this.#union = new TokenUnion(neuronCount);
-    this.#guess = new Uint8Array(parts.lookAhead ? neuronCount : 0);
+    this.#guessMask = new Uint8Array(parts.lookAhead ? neuronCount : 0);
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
   }
 
@@ -107,16 +107,17 @@ export class ForwardPass {
         records.begin(layerIndex, this.#allIds, this.#allIds.length, windowTokens > 0 ? "window" : "none");
       this.keptNeurons += tokenCount * this.#allIds.length;
     }
-    for (let last = false; !last; ) {
+    for (let first = true, last = false; !last; first = false) {
       if (dense) this.#readAhead(layerIndex);
       const flight = records.next();
       if (!flight) break;
       last = flight.last;
       flight.words[2] = flight.count;
       this.#pointAtBiases(flight);
-      await this.#activate(flight, 0, flight.hitCount, tokenCount);
+      await this.#activate(flight, 0, flight.readyCount, tokenCount);
+      if (first && !dense) await this.#readNext(layerIndex, tokenCount);
       await records.land(flight);
-      await this.#activate(flight, flight.hitCount, flight.count, tokenCount);
+      await this.#activate(flight, flight.readyCount, flight.count, tokenCount);
       lookAhead?.pump();
       this.#parts.onActivations?.(flight, tokenCount);
       const projecting = kernels.run(last ? flight.lastDown : flight.down);
@@ -150,7 +151,7 @@ export class ForwardPass {
     if (running) await running;
   }
 
-  /** Predicts the layer's neurons and asks for their records, then for those that the next layer may want. */
+  /** Predicts the layer's neurons and asks for their records. */
   async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
     const { cache, kernels, lookAhead, predictor, records, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
@@ -163,22 +164,28 @@ export class ForwardPass {
     const { ids, steps } = this.#union;
     const scores = tokenCount === 1 ? predictor.scores?.(layerIndex) : undefined;
     if (scores) cache.foresee?.(layerIndex, scores);
-    await lookAhead?.land(layerIndex, ids, count);
-    if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", steps);
-    else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none");
-    if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) await this.#lookAhead(lookAhead, layerIndex);
+    const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
+    if (!cache.guessesOverlap) await lookAhead?.land(layerIndex);
+    if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", { steps });
+    else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
+  }
+
+  /** Once this layer's early reads have landed: behind its demand, reads for the next one, which go on while this FFN and the next attention are computed. */
+  async #readNext(layerIndex: number, tokenCount: number): Promise<void> {
+    const { lookAhead, residency } = this.#parts;
+    await lookAhead?.land(layerIndex);
+    if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) await this.#guess(lookAhead, layerIndex);
     residency.done(`predictor.${layerIndex}`);
   }
 
-  /** Behind the demand of this layer: reads for the next one, which go on while this FFN and the next attention are computed. */
-  async #lookAhead(lookAhead: LookAhead, layerIndex: number): Promise<void> {
+  async #guess(lookAhead: LookAhead, layerIndex: number): Promise<void> {
     const { kernels, predictor } = this.#parts;
     const program = predictor.lookAheadProgram?.(layerIndex);
     if (!program) return;
     const scoring = kernels.run(program);
     if (scoring) await scoring;
-    predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guess }, lookAhead.margin(layerIndex + 1));
-    lookAhead.guess(layerIndex + 1, this.#union.ids, this.#union.of(this.#guess, 1, 0));
+    predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guessMask }, lookAhead.margin(layerIndex + 1));
+    lookAhead.guess(layerIndex + 1, this.#union.ids, this.#union.of(this.#guessMask, 1, 0));
   }
 
   /** Dense runs know every layer's neurons beforehand: begin the layers after `layerIndex` while flights are free. */

@@ -31,16 +31,12 @@ export type { Flight } from "./flight.js";
 export { createMemoryBudget } from "./memory-budget.js";
 export { type MemoryPlan, planMemory } from "./memory-plan.js";
 export { PROMPT_CHUNK_TOKENS, planEngine } from "./plan-engine.js";
-export { keyValueBytesPerToken, type PlanChoices, type PlanRequest, type PlanRow } from "./plan-sizes.js";
+export type { PlanChoices, PlanRequest, PlanRow } from "./plan-sizes.js";
 export { type RopeConfig, RopeTable } from "./rope-table.js";
 export type { RunState } from "./run-state.js";
 export { createSampler, createStopMatcher, type Sampler, type StopMatcher } from "./sampling/index.js";
-export {
-  createSpeculativeEngine,
-  DRAFT_TOKENS,
-  DRAFT_TOKENS_MAX,
-  type EngineRecipe,
-} from "./speculative/engine.js";
+export { DRAFT_TOKENS, DRAFT_TOKENS_MAX } from "./speculative/draft-tokens.js";
+export { createSpeculativeEngine, type EngineRecipe } from "./speculative/engine.js";
 export {
   type ChatMessage,
   loadTokenizer,

@@ -164,16 +164,26 @@ export class LookAhead {
   }
 
   /**
-   * Before a layer's real neurons (`ids`) are asked for: waits for early reads of those, so that they are hits, gives up what has not begun of
-   * the others, and counts which were right.
+   * Takes note of a layer's real neurons (`ids`, ascending, borrowed for the call), before they are asked for.
+   *
+   * @returns By neuron, not 0 where the record is being read early; borrowed until {@link land}. Null where none is.
+   */
+  expect(layerIndex: number, ids: Uint32Array, count: number): Uint8Array | null {
+    const { flight } = this.#parts;
+    if (!this.#lease || !flight.pending || flight.layerIndex !== layerIndex) return null;
+    for (let position = 0; position < count; position++)
+      if (this.#early[ids[position]!] === 1) this.#early[ids[position]!] = 2;
+    return this.#early;
+  }
+
+  /**
+   * Waits for early reads of a layer's expected neurons, gives up what has not begun of the others, and counts which were right.
    * @throws FLASH_*, BUNDLE_CHECKSUM.
    */
-  async land(layerIndex: number, ids: Uint32Array, count: number): Promise<void> {
+  async land(layerIndex: number): Promise<void> {
     const { flight, reads, verifier } = this.#parts;
     if (!this.#lease || !flight.pending || flight.layerIndex !== layerIndex) return;
     const start = performance.now();
-    for (let position = 0; position < count; position++)
-      if (this.#early[ids[position]!] === 1) this.#early[ids[position]!] = 2;
     const isWanted = (record: number): boolean => this.#early[flight.ids[record]!] === 2;
     const { cancelledCount, wastedBytes } = awaitWanted(flight, isWanted, this.#isLost);
     this.#cancelledCount += cancelledCount;

@@ -2,12 +2,12 @@ import { type CacheDtype, FlashlmError, type ModelConfig } from "@flashlm/contra
 import { BLOCK_ALIGNMENT_BYTES, type BlockExtent, layerBlock, predictorBlock } from "./blocks.js";
 import { layerDemand } from "./cost-model/layer-demand.js";
 import { headTensor, leastTileBytes, tileRowCount } from "./head-tiles.js";
+import { keyValueBytes } from "./key-value-rows.js";
 import { createMemoryBudget } from "./memory-budget.js";
 import { pinnedCounts } from "./pinned-counts.js";
 import {
   FLIGHT_COUNT,
   fixedSizes,
-  keyValueBytesPerToken,
   type PlanChoices,
   type PlanRequest,
   type PlanRow,
@@ -29,6 +29,8 @@ const FLIGHT_BYTES_MAX = 4 * 1024 * 1024;
 const CONTEXT_SHARE = 0.1;
 /** Default context is not longer than this, however much memory there is. */
 const CONTEXT_DEFAULT_MAX = 4096;
+/** Default contexts are multiples of it, but for the shortest. */
+const CONTEXT_STEP = 64;
 /** Shortest default context; a shorter one has to be asked for. */
 const CONTEXT_DEFAULT_MIN = 128;
 /** Most rows of logits at once, and the share of the budget they may take where there is more than one. */
@@ -92,22 +94,22 @@ function chooseLogitRows(request: PlanRequest, tokenCapacity: number, comfort: C
   return Math.max(verified, Math.min(LOGIT_ROWS_MAX, tokenCapacity, affordable));
 }
 
+/** The longest default context whose keys and values stay within their share of the budget; 0 where none does. */
+function affordableContext(request: PlanRequest, cacheDtype: CacheDtype): number {
+  const mostBytes = request.memoryBytes * CONTEXT_SHARE;
+  let contextLength = CONTEXT_DEFAULT_MAX;
+  for (; contextLength > 0; contextLength -= CONTEXT_STEP) {
+    const tokenCapacity = chooseCapacity(request, contextLength, "full");
+    if (keyValueBytes(request.bundle, { cacheDtype, contextLength, tokenCapacity }) <= mostBytes) break;
+  }
+  return contextLength;
+}
+
 function chooseContext(request: PlanRequest, cacheDtype: CacheDtype, comfort: Comfort): number {
   const { model } = request.bundle.manifest;
   if (request.contextLength !== null) return request.contextLength;
-  const affordable =
-    comfort !== "full"
-      ? 0
-      : Number.isFinite(request.memoryBytes)
-        ? Math.floor(
-            (request.memoryBytes * CONTEXT_SHARE) / keyValueBytesPerToken(request.bundle, cacheDtype) / 64,
-          ) * 64
-        : CONTEXT_DEFAULT_MAX;
-  const wanted = Math.max(
-    CONTEXT_DEFAULT_MIN,
-    Math.min(affordable, CONTEXT_DEFAULT_MAX),
-    request.contextNeeded,
-  );
+  const affordable = comfort === "full" ? affordableContext(request, cacheDtype) : 0;
+  const wanted = Math.max(CONTEXT_DEFAULT_MIN, affordable, request.contextNeeded);
   return Math.min(wanted, Math.max(model.contextLengthMax, 1));
 }
 

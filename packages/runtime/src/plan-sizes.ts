@@ -4,9 +4,9 @@ import {
   type CacheDtype,
   type ModelDemand,
   type PredictorPart,
-  rowBytes,
 } from "@flashlm/contracts";
 import { BLOCK_ALIGNMENT_BYTES, pinnedTensors } from "./blocks.js";
+import { keyValueBytes } from "./key-value-rows.js";
 import { rowStagingBytes } from "./row-table.js";
 import { hasOutputNorms } from "./run-state.js";
 import { speculationBytes } from "./speculative/distributions.js";
@@ -58,12 +58,6 @@ export const padded = (lengthBytes: number): number => alignUp(lengthBytes, BLOC
 /** Their total. */
 export const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
-/** Bytes of keys and values per token of context, all layers. */
-export function keyValueBytesPerToken(bundle: BundleIndex, cacheDtype: CacheDtype): number {
-  const { attention, layerCount } = bundle.manifest.model;
-  return 2 * layerCount * rowBytes(cacheDtype, attention.keyValueHeadCount * attention.headDim);
-}
-
 function scratchBytes(
   request: PlanRequest,
   { contextLength, headTileRowCount, logitRowCount, tokenCapacity }: PlanChoices,
@@ -89,7 +83,7 @@ function scratchBytes(
 export function fixedSizes(request: PlanRequest, choices: PlanChoices): PlanRow[] {
   const { bundle, predictor } = request;
   const { manifest } = bundle;
-  const { cacheDtype, contextLength, tokenCapacity } = choices;
+  const { tokenCapacity } = choices;
   const isHeadResident = choices.headTileRowCount === 0;
   return [
     {
@@ -100,9 +94,7 @@ export function fixedSizes(request: PlanRequest, choices: PlanChoices): PlanRow[
     },
     {
       owner: "kv cache",
-      plannedBytes:
-        padded(contextLength * keyValueBytesPerToken(bundle, cacheDtype)) +
-        manifest.layers.length * BLOCK_ALIGNMENT_BYTES,
+      plannedBytes: padded(keyValueBytes(bundle, choices)) + manifest.layers.length * BLOCK_ALIGNMENT_BYTES,
     },
     {
       owner: "scratch",

@@ -22,8 +22,11 @@ interface LayerLoad {
   readonly layerIndex: number;
   readonly lease: NeuronLease;
   readonly ids: Uint32Array;
+  readonly early: Uint8Array | null;
   nextPosition: number;
   nextMiss: number;
+  /** Its last chunk has been submitted. Also a layer of no records has one. */
+  isSubmitted: boolean;
 }
 
 /** What the stream is made from. */
@@ -77,18 +80,37 @@ export class RecordStream {
     return (
       this.#free.length > 0 &&
       this.#loads.length < this.#ids.length &&
-      this.#loads.every((load) => load.nextPosition >= load.lease.count)
+      this.#loads.every((load) => load.isSubmitted)
     );
   }
 
-  /** Asks for the records of a layer. `ids` ascending and `steps`, both as the cache takes them, are borrowed for the call. At most three layers are open at once. */
-  begin(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode, steps?: Uint8Array): void {
+  /**
+   * Asks for the records of a layer. `ids` ascending and `steps`, both as the cache takes them, are borrowed for the call. At most three layers are
+   * open at once.
+   *
+   * @param early - by neuron, not 0 where the record is in its slot or on its way there, read early; borrowed until the layer is finished.
+   */
+  begin(
+    layerIndex: number,
+    ids: Uint32Array,
+    count: number,
+    admit: AdmitMode,
+    { steps, early = null }: { steps?: Uint8Array; early?: Uint8Array | null } = {},
+  ): void {
     const start = performance.now();
     const own = this.#ids[this.#idsTurn]!;
     this.#idsTurn = (this.#idsTurn + 1) % this.#ids.length;
     own.set(ids.subarray(0, count));
     const lease = this.#parts.cache.acquire(layerIndex, own, count, admit, steps);
-    this.#loads.push({ layerIndex, lease, ids: own, nextPosition: 0, nextMiss: 0 });
+    this.#loads.push({
+      layerIndex,
+      lease,
+      ids: own,
+      early,
+      nextPosition: 0,
+      nextMiss: 0,
+      isSubmitted: false,
+    });
     this.pump();
     this.manageMs += performance.now() - start;
   }
@@ -96,7 +118,7 @@ export class RecordStream {
   /** Submits chunks while flights are free. Never blocks. */
   pump(): void {
     for (const load of this.#loads) {
-      while (this.#free.length > 0 && load.nextPosition < load.lease.count) this.#submitChunk(load);
+      while (this.#free.length > 0 && !load.isSubmitted) this.#submitChunk(load);
     }
   }
 
@@ -184,6 +206,7 @@ export class RecordStream {
     flight.layerIndex = load.layerIndex;
     flight.count = end - begin;
     flight.last = end >= load.lease.count;
+    load.isSubmitted = flight.last;
     flight.ids.set(load.ids.subarray(begin, end));
     const hitCount = flight.count - missCount;
     this.#listPositions(load, flight, begin, hitCount);
@@ -196,7 +219,7 @@ export class RecordStream {
     this.#queue.push(flight);
   }
 
-  /** Fills a flight's addresses of hits and its order: hits first. */
+  /** Fills a flight's addresses of hits and its order: hits first, those that are read early at their end. */
   #listPositions(load: LayerLoad, flight: Flight, begin: number, hitCount: number): void {
     const { bundle, slotBase } = this.#parts;
     // Records and slots begin on whole units; products of units stay far below 2^53.
@@ -206,7 +229,8 @@ export class RecordStream {
     const { slots } = load.lease;
     const { extentCount } = this.#reads;
     let extent = 0;
-    let hit = 0;
+    let ready = 0;
+    let late = hitCount;
     let miss = hitCount;
     for (let position = 0; position < count; position++) {
       if (extent < extentCount && wantedPosition[extent]! <= position) {
@@ -215,7 +239,9 @@ export class RecordStream {
         continue;
       }
       addresses[position] = base + slots[begin + position]! * stride;
-      order[hit++] = position;
+      if (load.early !== null && load.early[load.ids[begin + position]!] !== 0) order[--late] = position;
+      else order[ready++] = position;
     }
+    flight.readyCount = ready;
   }
 }

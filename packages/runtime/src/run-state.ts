@@ -6,6 +6,7 @@ import {
   type ModelConfig,
   rowBytes,
 } from "@flashlm/contracts";
+import { keyValueRowCount } from "./key-value-rows.js";
 import type { MemoryPlan } from "./memory-plan.js";
 import { RopeTable } from "./rope-table.js";
 
@@ -54,7 +55,7 @@ export interface RunState {
   readonly windowRopeTable: MemoryHandle;
   /** `[headCount]`, or null where the model has none. */
   readonly alibiSlopes: MemoryHandle | null;
-  /** Per layer, `[contextLength, keyValueHeadCount * headDim]` each, of the plan's `cacheDtype`. */
+  /** Per layer, `[keyValueRowCount, keyValueHeadCount * headDim]` each, of the plan's `cacheDtype`. */
   readonly keyCache: readonly MemoryHandle[];
   readonly valueCache: readonly MemoryHandle[];
   /** Tells how long a sequence will be at most, before its first token: some rotary scalings depend on it. */
@@ -117,8 +118,10 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
   const tileCount = plan.logitRowCount * plan.headTileRowCount;
   const logitTile = floats(Math.max(tileCount, 1));
   // A layer's two caches are one allocation, so that both lie in one memory where kernels have several.
-  const cacheBytes = alignUp(plan.contextLength * rowBytes(plan.cacheDtype, keyValueWidth), 64);
-  const keyCache = bundle.manifest.layers.map(() => memory.allocate(2 * cacheBytes));
+  const cacheBytes = bundle.manifest.layers.map((_, layerIndex) =>
+    alignUp(keyValueRowCount(model, layerIndex, plan) * rowBytes(plan.cacheDtype, keyValueWidth), 64),
+  );
+  const keyCache = cacheBytes.map((lengthBytes) => memory.allocate(2 * lengthBytes));
   return {
     tokenCountWord: tokenCount.handle,
     positionWord: position.handle,
@@ -144,6 +147,9 @@ export function createRunState(bundle: BundleIndex, plan: MemoryPlan, kernels: K
     logitTile: { base: logitTile, floats: memory.floats(logitTile, tileCount) },
     ...createPositions(model, plan, kernels),
     keyCache,
-    valueCache: keyCache.map((keys) => ({ ...keys, offsetBytes: keys.offsetBytes + cacheBytes })),
+    valueCache: keyCache.map((keys, layerIndex) => ({
+      ...keys,
+      offsetBytes: keys.offsetBytes + cacheBytes[layerIndex]!,
+    })),
   };
 }

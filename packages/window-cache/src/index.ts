@@ -2,10 +2,10 @@ export { compactCache } from "./compact-cache.js";
 export { FORESIGHT_SHARE, type ForesightPolicyOptions, foresightPolicy } from "./foresight-policy.js";
 export { HALF_LIFE_TOKENS, type LfuPolicyOptions, lfuPolicy } from "./lfu-policy.js";
 export { lruPolicy } from "./lru-policy.js";
-export { CACHE_CHOICES, type CacheChoice, parseCache } from "./parse-cache.js";
+export { CACHE_CHOICES, type CacheChoice, type CacheUse, parseCache } from "./parse-cache.js";
 export { type PolicyFactory, slotMapCache, slotMapCacheWith } from "./slot-map-cache.js";
 export { beladyOptimum, type OptimumResult } from "./trace/belady.js";
-export { traceDemand } from "./trace/demand.js";
+export { DemandCounter, demandCounterBytes, traceDemand } from "./trace/demand.js";
 export { readTrace, type Trace, type TraceLayer } from "./trace/read-trace.js";
 export { recordingCache } from "./trace/recording-cache.js";
 export {

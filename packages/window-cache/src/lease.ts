@@ -5,9 +5,15 @@ import type { LayerState } from "./layer-state.js";
 /** What a cache does when a lease ends: misses that were not `loaded`, or whose position in `unfilled` is 1, do not stay. */
 export type OnRelease = (lease: Lease, loaded: boolean, unfilled: Uint8Array | undefined) => void;
 
-/** The one lease of a layer, made once and handed out again by each `acquire`. */
+/** Bits of `leased`, by the lease that holds a slot. */
+export const ACQUIRED = 1;
+export const GUESSED = 2;
+
+/** A layer's lease, for guesses or for all else; made once and handed out again by each `acquire`. */
 export class Lease implements NeuronLease {
   readonly layerIndex: number;
+  /** {@link ACQUIRED} or {@link GUESSED}. */
+  readonly mark: number;
   readonly slots: Uint32Array;
   readonly missPositions: Uint32Array;
   count = 0;
@@ -16,11 +22,14 @@ export class Lease implements NeuronLease {
   marksSlots = true;
   /** True from `acquire` to `release`. */
   open = false;
+  /** For a guess that ended while the layer's other lease was open: its first `missCount` misses are still to be taken out. */
+  leavesUnfilled = false;
   readonly #layer: LayerState;
   readonly #onRelease: OnRelease;
 
-  constructor(layer: LayerState, onRelease: OnRelease) {
+  constructor(layer: LayerState, mark: number, onRelease: OnRelease) {
     this.layerIndex = layer.layerIndex;
+    this.mark = mark;
     this.#layer = layer;
     this.#onRelease = onRelease;
     this.slots = new Uint32Array(layer.unitCount);
@@ -38,7 +47,7 @@ export class Lease implements NeuronLease {
     const { leased } = this.#layer;
     for (let position = 0; position < this.count; position++) {
       const slot = this.slots[position]!;
-      if (slot !== NO_SLOT) leased[slot] = 0;
+      if (slot !== NO_SLOT) leased[slot]! &= ~this.mark;
     }
   }
 }

@@ -17,7 +17,7 @@ export function lruPolicy(options: Pick<CacheOptions, "layers">): ResidencyPolic
       for (let slot = 0; slot < slotCount; slot++) {
         const unit = unitBySlot[slot]!;
         const used = lastUsedToken[slot]!;
-        if (unit === NO_SLOT || used >= token || pinned[slot] === 1 || leased[slot] === 1) continue;
+        if (unit === NO_SLOT || used >= token || pinned[slot] === 1 || leased[slot] !== 0) continue;
         selector.push(used, unit, slot);
       }
       return selector.take(Math.min(neededCount, target.length, selector.count), target);

@@ -20,6 +20,12 @@ const HYBRID_SHARE = 0.5;
 export const CACHE_CHOICES =
   "auto | window | foresight[:SHARE] | compact | lru | lfu[:HALF_LIFE] | pinned | hybrid[:SHARE]";
 
+/** What a cache is made for. */
+export interface CacheUse {
+  /** false: the predictor never says what it thinks of neurons (a dense one). Default true. */
+  readonly hasScores?: boolean;
+}
+
 /**
  * Reads a cache option.
  *
@@ -29,9 +35,11 @@ export const CACHE_CHOICES =
  * - `pinned`: every slot belongs to one of the hottest units for good
  * - `hybrid:0.5`: that share of the slots is pinned, the rest follows the window policy
  *
+ * Without scores foresight would leave every choice to the window policy: the cache is that one then, and says so by its name.
+ *
  * @throws ENGINE_OPTION for anything else, or a number out of range.
  */
-export function parseCache(text: string): CacheChoice {
+export function parseCache(text: string, { hasScores = true }: CacheUse = {}): CacheChoice {
   const [kind = "", amount, ...rest] = text.split(":");
   const value = amount === undefined || amount.trim() === "" ? null : Number(amount);
   const plain = amount === undefined;
@@ -41,10 +49,12 @@ export function parseCache(text: string): CacheChoice {
     pinnedShare,
   });
   const foresight = (share: number): CachePart =>
-    slotMapCacheWith(
-      (options) => foresightPolicy(options, { share }),
-      `slot-map:${text === "auto" ? "foresight" : text}`,
-    );
+    hasScores
+      ? slotMapCacheWith(
+          (options) => foresightPolicy(options, { share }),
+          `slot-map:${text === "auto" ? "foresight" : text}`,
+        )
+      : slotMapCache;
   if (rest.length === 0 && plain && kind === "auto") return choice(foresight(FORESIGHT_SHARE), null);
   if (rest.length === 0 && plain && (kind === "window" || kind === "slot-map"))
     return choice(slotMapCache, 0);

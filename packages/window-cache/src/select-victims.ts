@@ -32,7 +32,7 @@ export class VictimSelector {
     for (let slot = 0; slot < slotCount; slot++) {
       const unit = unitBySlot[slot]!;
       const stays =
-        unit === NO_SLOT || lastUsedToken[slot]! >= token || pinned[slot] === 1 || leased[slot] === 1;
+        unit === NO_SLOT || lastUsedToken[slot]! >= token || pinned[slot] === 1 || leased[slot] !== 0;
       if (!stays) this.push(keyByUnit[unit]!, unit, slot);
     }
   }

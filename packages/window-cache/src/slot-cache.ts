@@ -2,19 +2,21 @@ import type { AdmitMode, CacheOptions, CacheStats, NeuronCache, NeuronLease } fr
 import { FlashlmError, NO_SLOT, STEP_OUTSIDE } from "@flashlm/contracts";
 import { checkIds, checkOptions } from "./checks.js";
 import { LayerState } from "./layer-state.js";
-import { Lease, type OnRelease } from "./lease.js";
+import { ACQUIRED, GUESSED, Lease, type OnRelease } from "./lease.js";
 
 /** What both caches share: leases, hits and misses, pinning, counters. How room is made is left to each. */
 export abstract class SlotCache implements NeuronCache {
   readonly contractVersion = 1 as const;
   readonly unit: "neuron" | "expert";
   abstract readonly name: string;
+  readonly guessesOverlap: boolean = false;
   protected readonly layers: readonly LayerState[];
   protected readonly windowTokens: number;
   protected token = 0;
   protected evictCount = 0;
   protected moveCount = 0;
   readonly #leases: readonly Lease[];
+  readonly #guesses: readonly Lease[];
   #openCount = 0;
   #hitCount = 0;
   #missCount = 0;
@@ -29,7 +31,8 @@ export abstract class SlotCache implements NeuronCache {
     this.layers = options.layers.map((sizes, layerIndex) => new LayerState(layerIndex, sizes));
     this.#entering = new Uint32Array(Math.max(0, ...this.layers.map(({ unitCount }) => unitCount)));
     const onRelease: OnRelease = (lease, loaded, unfilled) => this.#released(lease, loaded, unfilled);
-    this.#leases = this.layers.map((layer) => new Lease(layer, onRelease));
+    this.#leases = this.layers.map((layer) => new Lease(layer, ACQUIRED, onRelease));
+    this.#guesses = this.layers.map((layer) => new Lease(layer, GUESSED, onRelease));
   }
 
   /** Frees slots until `neededCount` units that are not pinned fit, as far as that is possible. */
@@ -59,14 +62,8 @@ export abstract class SlotCache implements NeuronCache {
     steps?: Uint8Array,
   ): NeuronLease {
     const layer = this.#layer(layerIndex);
-    const lease = this.#leases[layerIndex]!;
-    if (lease.open) {
-      throw new FlashlmError(
-        "CACHE_LEASED",
-        `layer ${layerIndex} has an open lease of ${lease.count} units; release it before the next acquire`,
-        { layerIndex, leasedCount: lease.count },
-      );
-    }
+    this.#checkFree(layerIndex, admit);
+    const lease = (admit === "guess" ? this.#guesses : this.#leases)[layerIndex]!;
     checkIds(layer, ids, count);
     lease.count = count;
     lease.marksSlots = !layer.isWhole;
@@ -128,6 +125,18 @@ export abstract class SlotCache implements NeuronCache {
     );
   }
 
+  #checkFree(layerIndex: number, admit: AdmitMode): void {
+    const guess = this.#guesses[layerIndex]!;
+    const blocking =
+      guess.open && (admit === "guess" || !this.guessesOverlap) ? guess : this.#leases[layerIndex]!;
+    if (!blocking.open) return;
+    throw new FlashlmError(
+      "CACHE_LEASED",
+      `layer ${layerIndex} has an open lease of ${blocking.count} units; release it before the next acquire`,
+      { layerIndex, leasedCount: blocking.count },
+    );
+  }
+
   /** Leases hits, so that none of them is given up, marks named ones as used now, and makes room for the misses. */
   #admit(
     layer: LayerState,
@@ -143,7 +152,7 @@ export abstract class SlotCache implements NeuronCache {
       const id = ids[position]!;
       const slot = slotByUnit[id]!;
       const step = steps === undefined ? 0 : steps[position]!;
-      if (slot !== NO_SLOT) leased[slot] = 1;
+      if (slot !== NO_SLOT) leased[slot]! |= lease.mark;
       if (step === STEP_OUTSIDE) continue;
       if (steps !== undefined) this.#entering[enteringCount++] = id;
       if (slot === NO_SLOT) neededCount += id >= pinnedCount ? 1 : 0;
@@ -156,7 +165,7 @@ export abstract class SlotCache implements NeuronCache {
       }
       this.makeRoom(layer, neededCount);
     } catch (error) {
-      leased.fill(0); // the lease never came to be
+      for (let slot = 0; slot < leased.length; slot++) leased[slot]! &= ~lease.mark; // the lease never came to be
       throw error;
     }
   }
@@ -194,7 +203,7 @@ export abstract class SlotCache implements NeuronCache {
           layer.put(id, slot, usedToken + step);
         } else overflowCount++;
       }
-      if (slot !== NO_SLOT) leased[slot] = 1;
+      if (slot !== NO_SLOT) leased[slot]! |= lease.mark;
       slots[position] = slot;
     }
     lease.missCount = missCount;
@@ -207,17 +216,35 @@ export abstract class SlotCache implements NeuronCache {
   #released(lease: Lease, loaded: boolean, unfilled: Uint8Array | undefined): void {
     this.#openCount--;
     const layer = this.layers[lease.layerIndex]!;
-    if (loaded) {
-      for (let miss = lease.missCount - 1; unfilled !== undefined && miss >= 0; miss--) {
-        const position = lease.missPositions[miss]!;
-        const slot = lease.slots[position]!;
-        if (unfilled[position] === 1 && slot !== NO_SLOT) this.takeOut(layer, slot);
-      }
-      return;
+    if (!loaded || unfilled !== undefined) {
+      this.#keepUnfilled(lease, loaded ? unfilled : undefined);
+      if (lease.mark === GUESSED && this.#leases[lease.layerIndex]!.open) lease.leavesUnfilled = true;
+      else this.#empty(layer, lease, loaded);
     }
+    const guess = this.#guesses[lease.layerIndex]!;
+    if (lease === guess || !guess.leavesUnfilled) return;
+    guess.leavesUnfilled = false;
+    this.#empty(layer, guess, true);
+  }
+
+  /** Reduces a lease's misses to those with a slot that was not filled: all, or those that `unfilled` names. */
+  #keepUnfilled(lease: Lease, unfilled: Uint8Array | undefined): void {
+    const { missPositions, slots } = lease;
+    let keptCount = 0;
+    for (let miss = 0; miss < lease.missCount; miss++) {
+      const position = missPositions[miss]!;
+      if (slots[position] !== NO_SLOT && (unfilled === undefined || unfilled[position] === 1))
+        missPositions[keptCount++] = position;
+    }
+    lease.missCount = keptCount;
+  }
+
+  /** Empties the slots of a lease's misses. @param amongOthers - whether slots that were taken later stay. */
+  #empty(layer: LayerState, lease: Lease, amongOthers: boolean): void {
     for (let miss = lease.missCount - 1; miss >= 0; miss--) {
       const slot = lease.slots[lease.missPositions[miss]!]!;
-      if (slot !== NO_SLOT) this.giveBack(layer, slot);
+      if (amongOthers) this.takeOut(layer, slot);
+      else this.giveBack(layer, slot);
     }
   }
 }

@@ -6,6 +6,7 @@ import { windowPolicy } from "./window-policy.js";
 
 class SlotMapCache extends SlotCache {
   readonly name: string;
+  override readonly guessesOverlap = true;
   readonly #policy: ResidencyPolicy;
   /** Per layer a stack of free slots; its height is the layer's slotCount - usedCount. */
   readonly #freeSlots: readonly Uint32Array[];

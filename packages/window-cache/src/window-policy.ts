@@ -13,7 +13,7 @@ function countAges(view: PolicyView, token: number): void {
   countByAge.fill(0);
   for (let slot = 0; slot < slotCount; slot++) {
     const age = token - lastUsedToken[slot]!;
-    if (age <= 0 || pinned[slot] === 1 || leased[slot] === 1 || unitBySlot[slot] === NO_SLOT) continue;
+    if (age <= 0 || pinned[slot] === 1 || leased[slot] !== 0 || unitBySlot[slot] === NO_SLOT) continue;
     countByAge[Math.min(age, AGE_MAX)]!++;
   }
 }
@@ -39,7 +39,7 @@ export const windowPolicy: ResidencyPolicy = {
     let victimCount = 0;
     for (let slot = 0; slot < slotCount && victimCount < wantedCount; slot++) {
       const age = token - lastUsedToken[slot]!;
-      if (age < lastAge || pinned[slot] === 1 || leased[slot] === 1 || unitBySlot[slot] === NO_SLOT) continue;
+      if (age < lastAge || pinned[slot] === 1 || leased[slot] !== 0 || unitBySlot[slot] === NO_SLOT) continue;
       if ((age === lastAge || lastAge === AGE_MAX) && atLastAgeCount-- <= 0) continue;
       target[victimCount++] = slot;
     }

@@ -196,6 +196,15 @@ describe("cache option", () => {
     const read = (text: string): unknown[] => [parseCache(text).part.name, parseCache(text).pinnedShare];
     expect(read("auto")).toEqual(["slot-map:foresight", null]);
     expect(read("foresight")).toEqual(["slot-map:foresight", 0]);
+    for (const [text, pinnedShare] of [
+      ["auto", null],
+      ["foresight:0.5", 0],
+    ] as const)
+      expect(parseCache(text, { hasScores: false })).toMatchObject({
+        part: { name: "slot-map" },
+        pinnedShare,
+      });
+    expect(parseCache("lru", { hasScores: false }).part.name).toBe("slot-map:lru");
     expect(read("foresight:0.5")).toEqual(["slot-map:foresight:0.5", 0]);
     expect(read("window")).toEqual(["slot-map", 0]);
     expect(read("compact")).toEqual(["compact", 0]);

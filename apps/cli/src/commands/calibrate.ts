@@ -2,7 +2,7 @@ import { isBundle, openBundle, rewriteOrder } from "@flashlm/bundler";
 import { FlashlmError } from "@flashlm/contracts";
 import { loadTokenizer } from "@flashlm/runtime";
 import type { Command } from "commander";
-import { ActivationStatistics } from "../activation-statistics.js";
+import { ActivationStatistics, activationStatisticsBytes } from "../activation-statistics.js";
 import { createEngineWithin, processOverheadBytes } from "../engine-memory.js";
 import { composeParts, engineOptions } from "../engine-parts.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
@@ -44,7 +44,8 @@ async function calibrate(path: string, flags: CalibrateFlags): Promise<void> {
   const windows = cutWindows(all, Math.min(flags.window, bundle.manifest.model.contextLengthMax));
   if (windows.length === 0)
     throw new FlashlmError("ENGINE_OPTION", `Expected at least 2 tokens but received ${all.length}.`);
-  const model = { bundlePath: path, bundle, tokenizer, overheadBytes: processOverheadBytes() };
+  const beside = { owner: "activation statistics", plannedBytes: activationStatisticsBytes(bundle) };
+  const model = { bundlePath: path, bundle, tokenizer, overheadBytes: processOverheadBytes(), beside };
   const progress = createProgress(!flags.json);
   const statistics = await measure(model, windows, flags, (share) => progress.update("calibrating", share));
   const tokenCount = windows.reduce((sum, window) => sum + window.length, 0);

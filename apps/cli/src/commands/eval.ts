@@ -1,6 +1,6 @@
 import { FlashlmError, isExactlySparse, type ModelDemand } from "@flashlm/contracts";
 import { parseSparsity } from "@flashlm/predictor";
-import { type EngineParts, freshShare, type TokenForecast } from "@flashlm/runtime";
+import { type EngineParts, freshShare, PROMPT_CHUNK_TOKENS, type TokenForecast } from "@flashlm/runtime";
 import type { Command } from "commander";
 import { createEngineWithin } from "../engine-memory.js";
 import { composeParts, engineOptions } from "../engine-parts.js";
@@ -10,7 +10,7 @@ import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress, type Progress } from "../progress.js";
 import { type OpenModel, openModel, setUpEngine } from "../session.js";
 import { resolveSparsity } from "../sparsity-auto.js";
-import { type LayerSparsity, SparsityStatistics } from "../sparsity-statistics.js";
+import { type LayerSparsity, SparsityStatistics, sparsityStatisticsBytes } from "../sparsity-statistics.js";
 import { readTextTokens, type TextFlags } from "../text-option.js";
 import { describeEvaluation } from "./eval-report.js";
 import { cutWindows } from "./perplexity.js";
@@ -71,7 +71,15 @@ export function addEval(program: Command): void {
 }
 
 async function evaluate(name: string, asked: EvalFlags, sparsityChosen: boolean): Promise<void> {
-  const model = await openModel(name, asked);
+  const opened = await openModel(name, asked);
+  const chunkTokens = asked.promptChunk ?? PROMPT_CHUNK_TOKENS;
+  const model: OpenModel = {
+    ...opened,
+    beside: {
+      owner: "sparsity statistics",
+      plannedBytes: sparsityStatisticsBytes(opened.bundle, chunkTokens),
+    },
+  };
   const exact = isExactlySparse(model.bundle.manifest.model.ffn);
   const flags = sparsityChosen
     ? await resolveSparsity(model, asked)

@@ -11,13 +11,13 @@ import { MISSED_TARGETS, type TrainingOptions } from "@flashlm/predictor";
 import { loadTokenizer } from "@flashlm/runtime";
 import type { Command } from "commander";
 import { Option } from "commander";
-import { engineMemoryBytes, processOverheadBytes } from "../engine-memory.js";
+import { checkWithin, processOverheadBytes } from "../engine-memory.js";
 import { type EngineFlags, realNumber, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress } from "../progress.js";
 import { readTextTokens, type TextFlags } from "../text-option.js";
 import { loadHead } from "../training/head-file.js";
 import { recordActivations } from "../training/record-activations.js";
-import { type HeadFigures, headSettings, trainHeads } from "../training/train-heads.js";
+import { type HeadFigures, headSettings, trainHeads, trainHeadsRows } from "../training/train-heads.js";
 import { TrainingFolder } from "../training/training-folder.js";
 import { describeHeads, manifestHeads, reportHeads } from "../training/training-report.js";
 import { recordingKey, splitTokens, spreadWindows } from "../training/training-text.js";
@@ -105,10 +105,18 @@ async function trainPredictor(path: string, flags: TrainFlags): Promise<void> {
   const windows = spreadWindows(readTextTokens(flags, tokenizer), flags.window, flags.limit);
   if (windows.reduce((sum, window) => sum + window.length, 0) < 32)
     throw new FlashlmError("ENGINE_OPTION", "Expected at least 32 tokens to train on. Give a longer text.");
+  const overheadBytes = processOverheadBytes();
+  const plan = {
+    bundle,
+    split: splitTokens(windows),
+    ranks: parseRanks(flags.rank, bundle),
+    lookAhead: flags.lookAhead !== "off",
+    threadCount: flags.threads ?? usualThreadCount(),
+  };
+  // Before hours of recording.
+  checkWithin({ overheadBytes }, flags, trainHeadsRows(plan), "fewer tokens (--limit) or a smaller --rank");
   const folder = new TrainingFolder(bundle, { recording: recordingKey(bundle, windows) });
   const progress = createProgress(!flags.json);
-  const threadCount = flags.threads ?? usualThreadCount();
-  const memoryBytes = engineMemoryBytes(bundle, flags, processOverheadBytes());
   const resumedTokens = folder.recordedTokens;
   if (resumedTokens > 0 && !flags.json)
     process.stderr.write(`going on with ${resumedTokens} tokens that are recorded in ${folder.path}\n`);
@@ -117,22 +125,18 @@ async function trainPredictor(path: string, flags: TrainFlags): Promise<void> {
     folder,
     windows,
     flags,
-    memoryBytes,
-    threadCount,
+    overheadBytes,
+    threadCount: plan.threadCount,
     onProgress: (share) => progress.update("running the model", share),
   });
   progress.end();
-  const split = splitTokens(windows);
+  const { split } = plan;
   const request = {
-    bundle,
+    ...plan,
     folder,
-    split,
-    ranks: parseRanks(flags.rank, bundle),
     options: trainingOptions(flags),
-    lookAhead: flags.lookAhead !== "off",
     keptShare: isExactlySparse(bundle.manifest.model.ffn) ? null : flags.kept,
     kernels: flags.kernels,
-    threadCount,
   };
   const training = createProgress(!flags.json);
   const figures = await trainHeads({ ...request, onProgress: (share) => training.update("training", share) });

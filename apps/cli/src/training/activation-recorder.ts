@@ -3,6 +3,7 @@ import type { BundleIndex, PredictorPart } from "@flashlm/contracts";
 import type { Flight } from "@flashlm/runtime";
 import { inputObserver } from "../input-observer.js";
 import { codeOfContribution } from "./contribution-code.js";
+import { BLOCK_BYTES } from "./record-vectors.js";
 
 /** Where the recorder writes a layer's rows. */
 export interface RecordFiles {
@@ -99,6 +100,13 @@ export class ActivationRecorder {
     this.#written[this.#layerIndex] = at + chunk.tokenCount;
     this.#layerIndex = -1;
   }
+}
+
+/** Bytes that an {@link ActivationRecorder} takes beside the engine that runs `tokenCapacity` tokens at once, and the block of records that norms are read through. */
+export function activationRecorderBytes({ manifest }: BundleIndex, tokenCapacity: number): number {
+  const { hiddenSize, ffn } = manifest.model;
+  const normBytes = manifest.layers.reduce((total, { neuronCount }) => total + 4 * neuronCount, 0);
+  return normBytes + tokenCapacity * (2 * hiddenSize + ffn.neuronCount) + BLOCK_BYTES;
 }
 
 function writeFully(file: number, bytes: Uint8Array, positionBytes: number): void {

@@ -1,9 +1,10 @@
 import type { BundleIndex } from "@flashlm/contracts";
-import { createEngine } from "@flashlm/runtime";
+import { PROMPT_CHUNK_TOKENS } from "@flashlm/runtime";
+import { besideEngineBytes, createEngineWithin, engineMemoryBytes } from "../engine-memory.js";
 import { composeParts } from "../engine-parts.js";
 import type { EngineFlags } from "../options.js";
 import { promptOnly } from "../prompt-only.js";
-import { ActivationRecorder } from "./activation-recorder.js";
+import { ActivationRecorder, activationRecorderBytes } from "./activation-recorder.js";
 import { downNorms } from "./record-vectors.js";
 import type { TrainingFolder } from "./training-folder.js";
 
@@ -13,8 +14,8 @@ export interface RecordingOptions {
   readonly folder: TrainingFolder;
   readonly windows: readonly (readonly number[])[];
   readonly flags: EngineFlags;
-  /** Bytes for the engine; Infinity keeps everything resident. */
-  readonly memoryBytes: number;
+  /** The process that runs it, before anything else was done in it. */
+  readonly overheadBytes: number;
   readonly threadCount: number;
   readonly onProgress: (doneShare: number) => void;
 }
@@ -28,10 +29,17 @@ export async function recordActivations(options: RecordingOptions): Promise<void
   try {
     const norms = bundle.manifest.layers.map((_, layerIndex) => downNorms(bundle, layerIndex));
     const recorder = new ActivationRecorder(bundle, files, norms, folder.recordedTokens);
-    const engine = await createEngine(
+    const beside = {
+      owner: "activation recorder",
+      plannedBytes: activationRecorderBytes(bundle, PROMPT_CHUNK_TOKENS),
+    };
+    const model = { bundle, overheadBytes: options.overheadBytes, beside };
+    const engine = await createEngineWithin(
+      model,
+      flags,
       { ...composeParts(bundle, { ...flags, sparsity: "dense" }), predictor: recorder.predictorPart() },
       {
-        memoryBytes: options.memoryBytes,
+        memoryBytes: engineMemoryBytes(bundle, flags, besideEngineBytes(model)),
         contextLength: Math.max(...windows.map((window) => window.length)),
         threadCount: options.threadCount,
         onActivations: recorder.observe,

@@ -2,10 +2,11 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { decodeRow } from "@flashlm/bundler";
 import { type BundleIndex, FlashlmError, type NeuronPart } from "@flashlm/contracts";
 
-/** Bytes of records held at once. */
-const BLOCK_BYTES: number = 4 * 1024 * 1024;
+/** Most bytes of records held at once. */
+export const BLOCK_BYTES: number = 4 * 1024 * 1024;
 
-function readFully(file: number, target: Uint8Array, positionBytes: number): void {
+/** Fills `target` from a place of a file. @throws BUNDLE_TRUNCATED where it ends before. */
+export function readFully(file: number, target: Uint8Array, positionBytes: number): void {
   for (let done = 0; done < target.length; ) {
     const count = readSync(file, target, done, target.length - done, positionBytes + done);
     if (count === 0)
@@ -59,31 +60,30 @@ export function downNorms(bundle: BundleIndex, layerIndex: number): Float32Array
   return norms;
 }
 
-/** The matrix that decides which neurons fire (gate, or up in a plain FFN), f32 `[neuronCount, hiddenSize]`, with its bias and what the dot product must exceed. */
-export function firingMatrix(
+/** Writes the matrix that decides which neurons fire (gate, or up in a plain FFN), f32 `[neuronCount, hiddenSize]`, and its bias less what the dot product must exceed. */
+export function readFiringMatrix(
   bundle: BundleIndex,
   layerIndex: number,
-): { readonly weight: Float32Array; readonly bias: Float32Array } {
+  { weight, bias }: { readonly weight: Float32Array; readonly bias: Float32Array },
+): void {
   const { layers, model, record } = bundle.manifest;
   const { neuronCount } = layers[layerIndex]!;
   const partName = model.ffn.kind === "gated" ? "gate" : "up";
-  const weight = new Float32Array(neuronCount * record.hiddenSize);
   visitVectors(bundle, layerIndex, partName, (neuron, vector) =>
     weight.set(vector, neuron * record.hiddenSize),
   );
-  const bias = new Float32Array(neuronCount);
+  bias.fill(0);
   const biasName = `layers.${layerIndex}.ffn.${partName}.bias`;
   if (bundle.hasTensor(biasName)) readBias(bundle, biasName, bias);
   const { threshold } = model.ffn.activation;
   for (let neuron = 0; neuron < neuronCount; neuron++) bias[neuron]! -= threshold;
-  return { weight, bias };
 }
 
 function readBias(bundle: BundleIndex, name: string, target: Float32Array): void {
   const { offsetBytes, fileIndex } = bundle.tensor(name);
   const file = openSync(bundle.filePaths[fileIndex]!, "r");
   try {
-    readFully(file, new Uint8Array(target.buffer), offsetBytes);
+    readFully(file, new Uint8Array(target.buffer, target.byteOffset, target.byteLength), offsetBytes);
   } finally {
     closeSync(file);
   }

@@ -1,31 +1,25 @@
-import type { BundleIndex, HeadName } from "@flashlm/contracts";
+import type { HeadName } from "@flashlm/contracts";
 import { kernelMemoryBytes, loadKernels } from "@flashlm/kernels";
 import {
-  type HeadSamples,
+  type HeadShape,
   HeadTrainer,
   type TrainedHead,
   type TrainingOptions,
   trainingBytes,
+  trainingHostBytes,
 } from "@flashlm/predictor";
+import type { PlanRow } from "@flashlm/runtime";
 import { loadHead, saveHead } from "./head-file.js";
-import { layerSamples } from "./layer-samples.js";
-import type { TrainingFolder } from "./training-folder.js";
+import { LayerSamples, layerSamplesBytes, type SamplesRequest } from "./layer-samples.js";
 
 /** Tokens of a minibatch. */
 const BATCH_TOKENS = 256;
 
 /** What {@link trainHeads} needs. */
-export interface HeadsRequest {
-  readonly bundle: BundleIndex;
-  readonly folder: TrainingFolder;
-  readonly split: Pick<HeadSamples, "training" | "heldOut">;
+export interface HeadsRequest extends SamplesRequest {
   /** Rank of the heads that read each layer. */
   readonly ranks: readonly number[];
   readonly options: TrainingOptions;
-  /** Share of the neurons that count as active where no activation is exactly zero; null for the ReLU family. */
-  readonly keptShare: number | null;
-  /** Whether heads that guess the next layer's neurons are trained too. */
-  readonly lookAhead: boolean;
   readonly kernels: "auto" | "native" | "wasm" | "reference";
   readonly threadCount: number;
   readonly onProgress: (doneShare: number) => void;
@@ -45,7 +39,36 @@ export function headSettings(
   return JSON.stringify({ ...request.options, rank: request.ranks[layerIndex], kept: request.keptShare });
 }
 
-/** Trains every head that is not kept yet, one at a time, and keeps each. Memory: one layer's records, and the kernels'. */
+type ShapesRequest = Pick<HeadsRequest, "bundle" | "ranks" | "split" | "threadCount" | "lookAhead">;
+
+function headShapes({ bundle, ranks, split }: ShapesRequest): HeadShape[] {
+  const { hiddenSize, ffn } = bundle.manifest.model;
+  return [...new Set(ranks)].map((rank) => ({
+    hiddenSize,
+    neuronCount: ffn.neuronCount,
+    rank,
+    batchTokens: Math.min(BATCH_TOKENS, split.training.length),
+  }));
+}
+
+function kernelBytes(request: ShapesRequest): number {
+  const allocatedBytes = headShapes(request).reduce((sum, shape) => sum + trainingBytes(shape), 0);
+  return kernelMemoryBytes(allocatedBytes, request);
+}
+
+/** What {@link trainHeads} allocates, by owner. */
+export function trainHeadsRows(request: ShapesRequest): PlanRow[] {
+  const tokenCount = request.split.training.length + request.split.heldOut.length;
+  // A trainer of each shape keeps its moments.
+  const hostBytes = headShapes(request).reduce((sum, shape) => sum + trainingHostBytes(shape, tokenCount), 0);
+  return [
+    { owner: "training matrices", plannedBytes: kernelBytes(request) },
+    { owner: "training samples", plannedBytes: layerSamplesBytes(request, tokenCount) },
+    { owner: "optimizer and heads", plannedBytes: hostBytes },
+  ];
+}
+
+/** Trains every head that is not kept yet, one at a time, and keeps each. Memory: {@link trainHeadsRows}. */
 export async function trainHeads(request: HeadsRequest): Promise<HeadFigures[]> {
   const { bundle, folder, ranks } = request;
   const layerCount = bundle.manifest.layers.length;
@@ -54,32 +77,25 @@ export async function trainHeads(request: HeadsRequest): Promise<HeadFigures[]> 
     ...(request.lookAhead && layerIndex + 1 < layerCount ? [{ head: "lookahead" as const, layerIndex }] : []),
   ]);
   const figures: HeadFigures[] = [];
-  const { hiddenSize, ffn } = bundle.manifest.model;
-  const shapes = [...new Set(ranks)].map((rank) => ({
-    hiddenSize,
-    neuronCount: ffn.neuronCount,
-    rank,
-    batchTokens: Math.min(BATCH_TOKENS, request.split.training.length),
-  }));
+  const shapes = headShapes(request);
   const kernels = await loadKernels({
     target: request.kernels,
-    memoryBytes: kernelMemoryBytes(
-      shapes.reduce((sum, shape) => sum + trainingBytes(shape), 0),
-      request,
-    ),
+    memoryBytes: kernelBytes(request),
     threadCount: request.threadCount,
   });
   try {
+    const samples = new LayerSamples(request);
     const trainers = new Map(shapes.map((shape) => [shape.rank, new HeadTrainer(kernels, shape)]));
     for (const [index, { head, layerIndex }] of heads.entries()) {
       const path = folder.headPath(head, layerIndex);
       const settings = headSettings(request, layerIndex);
       let trained = loadHead(path, settings);
       if (!trained) {
-        const samples = layerSamples(bundle, folder, head, layerIndex, request.split, request.keptShare);
         trained = await trainers
           .get(ranks[layerIndex]!)!
-          .train(samples, request.options, (share) => request.onProgress((index + share) / heads.length));
+          .train(samples.read(head, layerIndex), request.options, (share) =>
+            request.onProgress((index + share) / heads.length),
+          );
         saveHead(path, trained, settings);
       }
       const { rank, points, activeShare } = trained;

@@ -1,13 +1,14 @@
 import {
   alignUp,
+  BUNDLE_PAGE_BYTES,
   isExactlySparse,
   type ModelConfig,
   type RecordLayout,
   rowBytes,
+  TENSOR_ALIGNMENT_BYTES,
   type WeightDtype,
 } from "@flashlm/contracts";
 import type { Checkpoint } from "../sources/checkpoint.js";
-import { PAGE_BYTES, TENSOR_ALIGNMENT_BYTES } from "./limits.js";
 import { type BundleDtypes, fitsBlocks, partDtype, recordLayout, residentDtypeFor } from "./record-layout.js";
 import { encodeHeader, type HeaderEntry, headerDtype } from "./safetensors-header.js";
 
@@ -171,7 +172,7 @@ export function placeTensorGroups(
   const tensors: PlannedTensor[] = [];
   let end = 0;
   for (const group of groups) {
-    end = alignUp(end, PAGE_BYTES);
+    end = alignUp(end, BUNDLE_PAGE_BYTES);
     for (const shape of group) {
       const offsetBytes = alignUp(end, TENSOR_ALIGNMENT_BYTES);
       const lengthBytes = shape.rowCount * rowBytes(shape.dtype, shape.columnCount);
@@ -180,7 +181,7 @@ export function placeTensorGroups(
       end = offsetBytes + lengthBytes;
     }
   }
-  return { tensors, dataBytes: alignUp(end, PAGE_BYTES) };
+  return { tensors, dataBytes: alignUp(end, BUNDLE_PAGE_BYTES) };
 }
 
 /** Header of a file of tensors whose offsets count from the start of its data. */
@@ -225,7 +226,7 @@ export function planNeurons(
 ): { file: PlannedFile; layers: { neuronCount: number; offsetBytes: number }[] } {
   let end = 0;
   const entries = neuronCounts.map((neuronCount, layer): HeaderEntry => {
-    const offsetBytes = alignUp(end, PAGE_BYTES);
+    const offsetBytes = alignUp(end, BUNDLE_PAGE_BYTES);
     const lengthBytes = neuronCount * strideBytes;
     end = offsetBytes + lengthBytes;
     return {
@@ -236,7 +237,7 @@ export function planNeurons(
       lengthBytes,
     };
   });
-  const dataBytes = alignUp(end, PAGE_BYTES);
+  const dataBytes = alignUp(end, BUNDLE_PAGE_BYTES);
   const header = encodeHeader(entries, dataBytes);
   const layers = entries.map((entry, layer) => ({
     neuronCount: neuronCounts[layer]!,

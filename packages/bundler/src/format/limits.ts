@@ -19,10 +19,6 @@ export const TEXT_LENGTH_MAX = 10_000;
 /** Largest weight file: 2^50 bytes keeps every sum of offsets exact in a double. */
 export const FILE_BYTES_MAX: number = 2 ** 50;
 
-/** Where a layer's first record, a block of tensors and a file's data begin: direct reads want whole pages. */
-export const PAGE_BYTES = 4096;
-/** Where every tensor begins: one cache line, the widest vector load. */
-export const TENSOR_ALIGNMENT_BYTES = 64;
 /** Where every vector of a record begins: kernels address memory in units of it. */
 export const VECTOR_ALIGNMENT_BYTES = 16;
 /** Sector of a flash device: strides are rounded to it where that is cheap. */

@@ -1,5 +1,4 @@
-import { alignUp, type WeightDtype } from "@flashlm/contracts";
-import { PAGE_BYTES } from "./limits.js";
+import { alignUp, BUNDLE_PAGE_BYTES, type WeightDtype } from "@flashlm/contracts";
 
 /** A tensor as a safetensors header names it; `offsetBytes` counts from the start of the file's data. */
 export interface HeaderEntry {
@@ -40,7 +39,7 @@ export function encodeHeader(entries: readonly HeaderEntry[], dataBytes: number)
   }
   padUntil(dataBytes);
   const text = new TextEncoder().encode(JSON.stringify(header));
-  const bytes = new Uint8Array(alignUp(8 + text.length, PAGE_BYTES)).fill(0x20);
+  const bytes = new Uint8Array(alignUp(8 + text.length, BUNDLE_PAGE_BYTES)).fill(0x20);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(bytes.length - 8), true);
   bytes.set(text, 8);
   return bytes;

@@ -1,15 +1,17 @@
 import {
   BUNDLE_FILES,
+  BUNDLE_PAGE_BYTES,
   type BundleManifest,
   type BundleTensor,
   FlashlmError,
   isBlockDtype,
   rowBytes,
+  TENSOR_ALIGNMENT_BYTES,
 } from "@flashlm/contracts";
 import type { BundleDocument, BundleFileEntry } from "../format/bundle-json.js";
 import { CHECKSUMS_FILE } from "../format/bundle-plan.js";
 import { isPredictorTensor } from "../format/head-tensors.js";
-import { NEURON_TOTAL_MAX, PAGE_BYTES, TENSOR_ALIGNMENT_BYTES } from "../format/limits.js";
+import { NEURON_TOTAL_MAX } from "../format/limits.js";
 import { fitsBlocks, recordLayout, recordStrides } from "../format/record-layout.js";
 
 function refuse(path: string, fault: string): never {
@@ -82,11 +84,11 @@ function checkLayers(document: BundleManifest, sizeBytes: number, path: string):
       { path, neuronTotal },
     );
   }
-  let end = PAGE_BYTES;
+  let end = BUNDLE_PAGE_BYTES;
   for (const [index, layer] of layers.entries()) {
     if (layer.neuronCount !== model.ffn.neuronCount)
       refuse(path, `layer ${index} has ${layer.neuronCount} neurons, the model ${model.ffn.neuronCount}`);
-    if (layer.offsetBytes % PAGE_BYTES !== 0 || layer.offsetBytes < end)
+    if (layer.offsetBytes % BUNDLE_PAGE_BYTES !== 0 || layer.offsetBytes < end)
       refuse(path, `layer ${index} begins at ${layer.offsetBytes}, expected a page from ${end} on`);
     end = layer.offsetBytes + layer.neuronCount * record.strideBytes;
   }
@@ -110,14 +112,14 @@ function checkTensors(
     const tensors = document.tensors
       .filter((tensor) => tensor.fileIndex === fileIndex)
       .sort((a, b) => a.offsetBytes - b.offsetBytes);
-    let end = PAGE_BYTES;
+    let end = BUNDLE_PAGE_BYTES;
     let previousLayer = -1;
     for (const { name, offsetBytes, lengthBytes } of tensors) {
       if (offsetBytes < end) refuse(path, `${name} begins at ${offsetBytes}, within what ends at ${end}`);
       end = offsetBytes + lengthBytes;
       const layer = layerOf(name);
       if (layer < previousLayer) refuse(path, `${name} stands behind tensors of layer ${previousLayer}`);
-      if (layer !== previousLayer && offsetBytes % PAGE_BYTES !== 0)
+      if (layer !== previousLayer && offsetBytes % BUNDLE_PAGE_BYTES !== 0)
         refuse(path, `${name} begins a layer, but no page`);
       previousLayer = layer;
     }

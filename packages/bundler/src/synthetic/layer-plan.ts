@@ -5,9 +5,6 @@ import { combineSeeds } from "./random.js";
 
 /** Standard deviation of an embedding's elements: well above the smallest normal binary16 and the norms' epsilon. */
 export const EMBEDDING_DEVIATION = 0.05;
-/** Variance that all layers' attention, and all their FFNs, add to the residual stream, relative to the embedding's. */
-const ATTENTION_VARIANCE = 0.08;
-const FFN_VARIANCE = 0.08;
 /** Variance of a learned position embedding, relative to the token's. */
 export const POSITION_VARIANCE = 0.01;
 /** What averaging over a context leaves of the values' variance: their slow part. */
@@ -28,8 +25,7 @@ export interface LayerPlan {
 /** How the residual stream grows: each layer adds a little, so that deep inputs are the embedding's plus what layers made of it. */
 export function planLayer(preset: SyntheticPreset, layerIndex: number, seed: number): LayerPlan {
   const { shape, targets } = preset;
-  const attentionVariance = ATTENTION_VARIANCE / shape.layerCount;
-  const ffnVariance = FFN_VARIANCE / shape.layerCount;
+  const addedVariance = preset.layersVariance / shape.layerCount;
   const thresholds = popularityThresholds(
     shape.neuronCount,
     activeTarget(targets, layerIndex, shape.layerCount),
@@ -45,8 +41,8 @@ export function planLayer(preset: SyntheticPreset, layerIndex: number, seed: num
     thresholds,
     inputDeviation: 1 / Math.sqrt(shape.hiddenSize),
     attentionOutputDeviation:
-      EMBEDDING_DEVIATION * Math.sqrt(attentionVariance / (CONTEXT_VARIANCE * shape.hiddenSize)),
-    downDeviation: EMBEDDING_DEVIATION * Math.sqrt(ffnVariance / energy),
-    residualDeviation: Math.sqrt(1 + layerIndex * (attentionVariance + ffnVariance) + attentionVariance),
+      EMBEDDING_DEVIATION * Math.sqrt(addedVariance / (CONTEXT_VARIANCE * shape.hiddenSize)),
+    downDeviation: EMBEDDING_DEVIATION * Math.sqrt(addedVariance / energy),
+    residualDeviation: Math.sqrt(1 + (2 * layerIndex + 1) * addedVariance),
   };
 }

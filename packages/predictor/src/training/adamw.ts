@@ -16,6 +16,13 @@ export class AdamW {
     this.#second = new Float32Array(parameterCount);
   }
 
+  /** Forgets all steps, for the next array of parameters of this length. */
+  reset(): void {
+    this.#first.fill(0);
+    this.#second.fill(0);
+    this.#stepCount = 0;
+  }
+
   /** One step in place. `rate` is the learning rate, `decay` the weight decay, decoupled from the gradient. */
   step(parameters: Float32Array, gradients: Float32Array, rate: number, decay: number): void {
     this.#stepCount++;

@@ -1,3 +1,4 @@
+import { HISTOGRAM_BYTES } from "./measure-head.js";
 import type { HeadShape, Matrix, Workspace } from "./workspace.js";
 
 /** Rows beyond the rank that are searched; the best are chosen among all at the end, so that neighbours of the last one settle too. */
@@ -107,6 +108,19 @@ function elementCounts(
 export function trainingBytes(shape: HeadShape): number {
   const counts = Object.values(elementCounts(shape));
   return counts.reduce((sum, count) => sum + count * 4 + 128, 1 << 16);
+}
+
+/**
+ * Bytes that training heads of this shape takes outside kernel memory and its samples: the optimizer's moments, the matrices of the start in
+ * f64, the best head so far and the next one as they are stored, and numbers per neuron and token.
+ */
+export function trainingHostBytes(shape: HeadShape, tokenCount: number): number {
+  const { hiddenSize, neuronCount, rank } = shape;
+  const parameters = rank * hiddenSize + rank * neuronCount + neuronCount;
+  const moments = 2 * 4 * parameters;
+  const heads = 2 * 4 * parameters;
+  const small = 8 * (8 * searchedRows(shape) ** 2 + 16 * neuronCount + 8 * hiddenSize);
+  return moments + heads + small + 4 * 4 * tokenCount + HISTOGRAM_BYTES;
 }
 
 /** Allocates everything for heads of this shape. @throws KERNEL_MEMORY when the arena has less than {@link trainingBytes}. */

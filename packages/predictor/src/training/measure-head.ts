@@ -9,6 +9,9 @@ const SCORE_MAX = 32;
 const BINS_PER_UNIT = 100;
 const BIN_COUNT = 2 * SCORE_MAX * BINS_PER_UNIT;
 
+/** Bytes of a {@link ScoreHistogram}. */
+export const HISTOGRAM_BYTES: number = 3 * 8 * BIN_COUNT;
+
 /** What held-out scores say about a head: how many neurons and how much contribution stand at each score. */
 export class ScoreHistogram {
   readonly #active: Float64Array = new Float64Array(BIN_COUNT);

@@ -46,11 +46,16 @@ export interface TrainedHead {
 export class HeadTrainer {
   readonly #workspace: Workspace;
   readonly #head: HeadParameters & StartMatrices;
+  readonly #optimizers: readonly AdamW[];
+  readonly #biasGradient: Float32Array;
 
   /** @throws KERNEL_MEMORY when the set has less than `trainingBytes(shape)`. The caller keeps the set. */
   constructor(kernels: KernelSet, shape: HeadShape) {
     this.#workspace = new Workspace(kernels);
     this.#head = allocateHead(this.#workspace, shape);
+    const { a, bTransposed, bias } = this.#head;
+    this.#optimizers = [a, bTransposed, bias].map(({ floats }) => new AdamW(floats.length));
+    this.#biasGradient = new Float32Array(shape.neuronCount);
   }
 
   /**
@@ -126,9 +131,10 @@ export class HeadTrainer {
         target: m.aGradient.handle,
       }),
     );
-    const optimizers = [m.a, m.bTransposed, m.bias].map(({ floats }) => new AdamW(floats.length));
+    const optimizers = this.#optimizers;
+    for (const optimizer of optimizers) optimizer.reset();
     const scales = [m.a, m.bTransposed].map(({ floats }) => rootMeanSquare(floats));
-    const biasGradient = new Float32Array(neuronCount);
+    const biasGradient = this.#biasGradient;
     const batchesPerEpoch = Math.floor(samples.training.length / batchTokens);
     const stepCount = batchesPerEpoch * options.epochCount;
     let tokens = samples.training;

@@ -6,6 +6,7 @@ import {
   type VectorRef,
   type WeightRef,
 } from "@flashlm/contracts";
+import { keyValueRowCount } from "../key-value-rows.js";
 import type { MemoryPlan } from "../memory-plan.js";
 import type { RunState } from "../run-state.js";
 
@@ -162,7 +163,7 @@ export class LayerOps {
       cacheDtype: plan.cacheDtype,
       keyCache: state.keyCache[layerIndex]!,
       valueCache: state.valueCache[layerIndex]!,
-      capacityTokens: plan.contextLength,
+      capacityTokens: keyValueRowCount(model, layerIndex, plan),
     };
     return [
       {

@@ -16,15 +16,11 @@ import {
 import { createRandomSource } from "../sampling/random.js";
 import { createDistributions, type Distributions } from "./distributions.js";
 import { Draft, type DraftSampling } from "./draft.js";
+import { DRAFT_TOKENS, DRAFT_TOKENS_MAX } from "./draft-tokens.js";
 import { drawToken } from "./rejection.js";
 import { combineReports } from "./report.js";
 import { verifyDraft } from "./verification.js";
 import { WindowRule } from "./window-rule.js";
-
-/** Most tokens that may be drafted at once. */
-export const DRAFT_TOKENS_MAX = 8;
-/** The paper's lambda. */
-export const DRAFT_TOKENS = 4;
 
 /** What an engine is made from. */
 export interface EngineRecipe {

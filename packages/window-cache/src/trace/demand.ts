@@ -4,59 +4,93 @@ import {
   type LayerDemand,
   type ModelDemand,
 } from "@flashlm/contracts";
-import type { Trace, TraceLayer } from "./read-trace.js";
+import type { Trace } from "./read-trace.js";
 
-/** Share of each token's units by how many tokens ago they were named last; only tokens with so many before them count. */
-function freshShares({ unitCount, starts, ids }: TraceLayer): number[] {
-  const lastToken = new Int32Array(unitCount).fill(-DEMAND_WINDOW_MAX - 1);
+/** Counts what one layer's tokens name, unit by unit; its memory does not grow with the text: {@link demandCounterBytes}. */
+export class DemandCounter {
+  readonly #unitCount: number;
+  /** Token that named each unit last. */
+  readonly #lastToken: Int32Array;
   // Element g of these: named / fresh for windows of at most g, given that g tokens came before.
-  const fresh = new Float64Array(DEMAND_WINDOW_MAX + 1);
-  const named = new Float64Array(DEMAND_WINDOW_MAX + 1);
-  for (let token = 0; token + 1 < starts.length; token++) {
+  readonly #fresh = new Float64Array(DEMAND_WINDOW_MAX + 1);
+  readonly #named = new Float64Array(DEMAND_WINDOW_MAX + 1);
+  /** By share of the units, first (hottest) ones first. */
+  readonly #uses = new Float64Array(DEMAND_COVERAGE_STEPS + 1);
+  #useCount = 0;
+  #tokenCount = 0;
+
+  constructor(unitCount: number) {
+    this.#unitCount = unitCount;
+    this.#lastToken = new Int32Array(unitCount).fill(-DEMAND_WINDOW_MAX - 1);
+  }
+
+  /** The token that is counted names a unit. */
+  add(unit: number): void {
+    const token = this.#tokenCount;
     const windowMost = Math.min(token, DEMAND_WINDOW_MAX);
-    for (let use = starts[token]!; use < starts[token + 1]!; use++) {
-      const unit = ids[use]!;
-      const gap = token - lastToken[unit]!;
-      lastToken[unit] = token;
-      named[windowMost]!++;
-      fresh[Math.min(gap - 1, windowMost)]!++;
+    const gap = token - this.#lastToken[unit]!;
+    this.#lastToken[unit] = token;
+    this.#named[windowMost]!++;
+    this.#fresh[Math.min(gap - 1, windowMost)]!++;
+    this.#uses[Math.floor((unit * DEMAND_COVERAGE_STEPS) / this.#unitCount) + 1]!++;
+    this.#useCount++;
+  }
+
+  /** The token has named all. */
+  endToken(): void {
+    this.#tokenCount++;
+  }
+
+  /** Neurons per token, how many of them are fresh by window, and how popular the first records are. */
+  demand(): LayerDemand {
+    return {
+      neuronCount: this.#unitCount,
+      namedPerToken: this.#useCount / Math.max(1, this.#tokenCount),
+      freshShareByWindow: this.#freshShares(),
+      coverageByShare: this.#coverage(),
+    };
+  }
+
+  /** Share of each token's units by how many tokens ago they were named last; only tokens with so many before them count. */
+  #freshShares(): number[] {
+    // From the longest window down: a unit is fresh for k if its gap is longer than k and k tokens came before.
+    const shares = new Array<number>(DEMAND_WINDOW_MAX);
+    let freshCount = 0;
+    let namedCount = 0;
+    for (let window = DEMAND_WINDOW_MAX; window >= 1; window--) {
+      freshCount += this.#fresh[window]!;
+      namedCount += this.#named[window]!;
+      shares[window - 1] = namedCount > 0 ? Math.min(1, freshCount / namedCount) : 1;
     }
+    // Windows longer than the text have no figure of their own.
+    for (let window = 1; window < DEMAND_WINDOW_MAX; window++)
+      if (this.#tokenCount <= window + 1) shares[window] = shares[window - 1]!;
+    return shares;
   }
-  // From the longest window down: a unit is fresh for k if its gap is longer than k and k tokens came before.
-  const shares = new Array<number>(DEMAND_WINDOW_MAX);
-  let freshCount = 0;
-  let namedCount = 0;
-  for (let window = DEMAND_WINDOW_MAX; window >= 1; window--) {
-    freshCount += fresh[window]!;
-    namedCount += named[window]!;
-    shares[window - 1] = namedCount > 0 ? Math.min(1, freshCount / namedCount) : 1;
+
+  #coverage(): number[] {
+    let sum = 0;
+    return Array.from(this.#uses, (count) => {
+      sum += count;
+      return this.#useCount > 0 ? sum / this.#useCount : 0;
+    });
   }
-  // Windows longer than the text have no figure of their own.
-  for (let window = 1; window < DEMAND_WINDOW_MAX; window++)
-    if (starts.length - 1 <= window + 1) shares[window] = shares[window - 1]!;
-  return shares;
 }
 
-function coverage({ unitCount, ids }: TraceLayer): number[] {
-  const counts = new Float64Array(DEMAND_COVERAGE_STEPS + 1);
-  for (let use = 0; use < ids.length; use++)
-    counts[Math.floor((ids[use]! * DEMAND_COVERAGE_STEPS) / unitCount) + 1]!++;
-  let sum = 0;
-  return Array.from(counts, (count) => {
-    sum += count;
-    return ids.length > 0 ? sum / ids.length : 0;
-  });
+/** Bytes that a {@link DemandCounter} of so many units takes. */
+export function demandCounterBytes(unitCount: number): number {
+  return 4 * unitCount + 8 * (2 * (DEMAND_WINDOW_MAX + 1) + DEMAND_COVERAGE_STEPS + 1);
 }
 
-/** What a trace asks of each layer: neurons per token, how many of them are fresh by window, and how popular the first records are. */
+/** What a trace asks of each layer. */
 export function traceDemand(trace: Trace): ModelDemand {
-  const layers = trace.layers.map(
-    (layer): LayerDemand => ({
-      neuronCount: layer.unitCount,
-      namedPerToken: layer.ids.length / Math.max(1, trace.tokenCount),
-      freshShareByWindow: freshShares(layer),
-      coverageByShare: coverage(layer),
-    }),
-  );
+  const layers = trace.layers.map(({ unitCount, starts, ids }): LayerDemand => {
+    const counter = new DemandCounter(unitCount);
+    for (let token = 0; token + 1 < starts.length; token++) {
+      for (let use = starts[token]!; use < starts[token + 1]!; use++) counter.add(ids[use]!);
+      counter.endToken();
+    }
+    return counter.demand();
+  });
   return { sparsity: trace.header.sparsity, tokenCount: trace.tokenCount, layers };
 }

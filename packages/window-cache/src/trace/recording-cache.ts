@@ -18,6 +18,7 @@ export function recordingCache(
         contractVersion: 1,
         unit: cache.unit,
         name: cache.name,
+        ...(cache.guessesOverlap ? { guessesOverlap: true } : {}),
         slotCount: (layerIndex) => cache.slotCount(layerIndex),
         acquire(layerIndex: number, ids: Uint32Array, count: number, admit: AdmitMode, steps?: Uint8Array) {
           const lease = cache.acquire(layerIndex, ids, count, admit, steps);
