@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { missCost } from "../src/cost-model/engine-speed.js";
+import { missCost, streamBytesPerSecond } from "../src/cost-model/engine-speed.js";
 import {
   ascending,
   type DensePlay,
@@ -60,18 +60,28 @@ describe("what a rehearsal says", () => {
   it("of dense layers is the difference that more chunks make", () => {
     const dense = (flightCount: number): DensePlay => ({
       neuronCount: 1000,
+      recordBytes: 4096,
+      flightBytes: (1000 * 4096) / flightCount,
       flightCount,
       waitMs: 1,
       cacheMs: 0.1 + 0.01 * flightCount,
       computeMs: 2 + 0.02 * flightCount,
       activeShare: 1,
     });
-    const speed = denseSpeed(dense(2), dense(42), kernel);
+    const speed = denseSpeed([dense(2), dense(42)], kernel);
     expect(speed.flightMs).toBeCloseTo(0.02, 9);
     expect(speed.cacheFlightMs).toBeCloseTo(0.01, 9);
     expect(speed.cacheNamedMs).toBeCloseTo(1e-4, 9);
+    // All records take 2 ms, so that nothing is left of the 2 ms beside the chunks; with faster kernels half of that is.
+    expect(speed.stepMs).toBe(0);
+    expect(denseSpeed([dense(2), dense(42)], { ...kernel, layerMs: 0, downMs: 0 }).stepMs).toBeCloseTo(1, 9);
+    const rateOf = (layerMs: number): number => (1000 * 4_096_000) / layerMs;
+    expect(streamBytesPerSecond(speed.streams, 1)).toBeCloseTo(rateOf(3.1 + 42 * 0.03), 3);
+    expect(streamBytesPerSecond(speed.streams, 1e9)).toBeCloseTo(rateOf(3.1 + 2 * 0.03), 3);
+    const between = streamBytesPerSecond(speed.streams, 4_096_000 / Math.sqrt(2 * 42));
+    expect(between).toBeCloseTo(Math.sqrt(rateOf(4.36) * rateOf(3.16)), 3);
     // A layer that is one chunk either way says nothing of chunks.
-    expect(denseSpeed(dense(1), dense(1), kernel)).toMatchObject({
+    expect(denseSpeed([dense(1), dense(1)], kernel)).toMatchObject({
       flightMs: kernel.flightMs,
       cacheFlightMs: 0,
     });

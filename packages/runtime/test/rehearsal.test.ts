@@ -26,7 +26,9 @@ describe.skipIf(path === null)("a rehearsal", () => {
     });
     const engine = await rehearse(parts, options, kernel);
     const { misses, ...fixed } = engine.sparse;
-    for (const figure of [fixed, engine.dense, ...misses].flatMap((record) => Object.values(record))) {
+    const { streams, ...chunks } = engine.dense;
+    for (const { bytesPerSecond } of streams) expect(bytesPerSecond).toBeGreaterThan(0);
+    for (const figure of [fixed, chunks, ...misses].flatMap((record) => Object.values(record))) {
       expect(figure).toBeGreaterThanOrEqual(0);
       expect(figure).toBeLessThan(1e6);
     }

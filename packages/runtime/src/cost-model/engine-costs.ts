@@ -66,7 +66,7 @@ function denseAdds(
   flightCount: number,
 ): EngineAdds {
   return {
-    stepMs: STEP_MS,
+    stepMs: engine.stepMs,
     ffnMs: flightCount * engine.flightMs,
     scatter: 1,
     cacheMs: flightCount * engine.cacheFlightMs + namedPerToken * engine.cacheNamedMs,

@@ -25,11 +25,25 @@ export interface EngineSpeed {
     readonly misses: readonly MissCost[];
   };
   readonly dense: {
+    /** Each layer beyond its attention, records and chunks. */
+    readonly stepMs: number;
     /** Each chunk of records: its programs, and its plan, reads and lists. */
     readonly flightMs: number;
     readonly cacheFlightMs: number;
     readonly cacheNamedMs: number;
+    /** What came in while whole layers were streamed, by bytes of staging, ascending: at least what the device does. */
+    readonly streams: readonly { readonly flightBytes: number; readonly bytesPerSecond: number }[];
   };
+}
+
+/** What streaming with so much staging brings in: between measured sizes by logarithm, beyond them as at the nearest. Pure. */
+export function streamBytesPerSecond(streams: EngineSpeed["dense"]["streams"], flightBytes: number): number {
+  const above = streams.findIndex((stream) => stream.flightBytes >= flightBytes);
+  const high = streams.at(above)!;
+  const low = streams[above - 1];
+  if (above < 0 || low === undefined) return high.bytesPerSecond;
+  const share = Math.log(flightBytes / low.flightBytes) / Math.log(high.flightBytes / low.flightBytes);
+  return low.bytesPerSecond * (high.bytesPerSecond / low.bytesPerSecond) ** share;
 }
 
 /** What so many misses add to a layer: between measured counts in proportion, beyond them by the last two. Pure. */

@@ -3,7 +3,7 @@ import { layerBlock, layerTensor, predictorBlock } from "../blocks.js";
 import { FLIGHT_COUNT } from "../plan-sizes.js";
 import { batchMs, worthwhileGapBytes } from "./device-costs.js";
 import { addedByEngine } from "./engine-costs.js";
-import { missCost } from "./engine-speed.js";
+import { missCost, streamBytesPerSecond } from "./engine-speed.js";
 import { expectedHitShare } from "./expected-hits.js";
 import type { ForecastRequest } from "./forecast.js";
 import { LOOK_AHEAD_USUAL } from "./look-ahead-costs.js";
@@ -133,14 +133,18 @@ function sparseReads(request: ForecastRequest, missCount: number, demand: LayerD
   return missReads(missCount, demand.neuronCount, strideBytes, alignmentBytes, gapBytes);
 }
 
-function batchOf({ device, plan, predictor, reader }: ForecastRequest, reads: Reads): number {
+function batchOf({ device, kernel, plan, predictor, reader }: ForecastRequest, reads: Reads): number {
   const { requestCount, requestBytes } = reads;
   if (!predictor.dense) return batchMs(device, requestCount, requestBytes, reader.inFlightMax);
   // A flight is computed on while the others are read, each in requests of its own.
   const lengthBytes = Math.min(requestBytes, plan.flightBytes);
   const depthMax = Math.floor(((FLIGHT_COUNT - 1) * plan.flightBytes) / Math.max(1, lengthBytes));
   const count = (requestCount * requestBytes) / Math.max(1, lengthBytes);
-  return batchMs(device, count, lengthBytes, Math.max(1, Math.min(reader.inFlightMax, depthMax)));
+  const profiledMs = batchMs(device, count, lengthBytes, Math.max(1, Math.min(reader.inFlightMax, depthMax)));
+  if (!kernel.engine) return profiledMs;
+  // The rehearsal reads the model's own file, as fast as streaming goes there or as fast as a layer is computed; so it may only be too slow.
+  const rehearsed = streamBytesPerSecond(kernel.engine.dense.streams, plan.flightBytes);
+  return Math.min(profiledMs, (1000 * requestCount * requestBytes) / rehearsed);
 }
 
 /** As rehearsed, where that was possible: it knows what becomes of a plan's requests. */

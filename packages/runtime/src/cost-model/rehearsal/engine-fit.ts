@@ -9,6 +9,8 @@ export type SparsePlay = Scene & LayerTime;
 /** A layer whose records are all read, in so many chunks. */
 export interface DensePlay extends LayerTime {
   readonly neuronCount: number;
+  readonly recordBytes: number;
+  readonly flightBytes: number;
   readonly flightCount: number;
 }
 
@@ -75,13 +77,30 @@ export function ascending(values: readonly number[]): number[] {
   return blocks.flatMap(({ mean, count }) => Array.from({ length: count }, () => mean));
 }
 
-/** What the same layer in few chunks and in many says of a chunk. Pure. */
-export function denseSpeed(large: DensePlay, small: DensePlay, kernel: KernelSpeed): EngineSpeed["dense"] {
+/** What the same layer in ever more chunks says of a chunk, and of the reads. Pure. */
+export function denseSpeed(plays: readonly DensePlay[], kernel: KernelSpeed): EngineSpeed["dense"] {
+  const large = plays[0]!;
+  const small = plays.at(-1)!;
   const moreCount = Math.max(1, small.flightCount - large.flightCount);
   const cacheFlightMs = Math.max(0, (small.cacheMs - large.cacheMs) / moreCount);
+  const flightMs = Math.max(kernel.flightMs, (small.computeMs - large.computeMs) / moreCount);
+  const recordsMs = large.neuronCount * (kernel.activationMs + large.activeShare * kernel.downMs);
   return {
-    flightMs: Math.max(kernel.flightMs, (small.computeMs - large.computeMs) / moreCount),
+    stepMs: Math.max(0, large.computeMs - kernel.layerMs - recordsMs - large.flightCount * flightMs),
+    flightMs,
     cacheFlightMs,
     cacheNamedMs: Math.max(0, large.cacheMs - large.flightCount * cacheFlightMs) / large.neuronCount,
+    // Small layers fit the staging of several scenes.
+    streams: plays
+      .filter((play, index) => play.flightBytes !== plays[index - 1]?.flightBytes)
+      .map(streamOf)
+      .reverse(),
   };
+}
+
+/** The next chunks are read while one is computed, so that all of a layer's time is the device's. */
+function streamOf(play: DensePlay): EngineSpeed["dense"]["streams"][number] {
+  const layerMs = play.waitMs + play.cacheMs + play.computeMs;
+  const layerBytes = play.neuronCount * play.recordBytes;
+  return { flightBytes: play.flightBytes, bytesPerSecond: (1000 * layerBytes) / Math.max(1e-3, layerMs) };
 }
