@@ -99,9 +99,10 @@ async function forecastIsClose() {
   try {
     for (const { name, open } of SHAPES) {
       const shape = await open(folder);
-      // Makes the bundle, and measures the kernels and what the predictor asks for.
-      await flashlmJson(["plan", shape.model, ...shape.flags]);
+      // The disk first: a rehearsal plans its reads by it, as runs do.
       await flashlmJson(["device", "--seconds", String(DEVICE_SECONDS)]);
+      // Makes the bundle, measures the kernels and rehearses the engine.
+      await flashlmJson(["plan", shape.model, ...shape.flags]);
       await measureDemand(shape);
       for (const memory of BUDGETS) results.push(await judge(name, shape, memory));
     }

@@ -2,18 +2,19 @@ import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import { type DeviceProfile, FlashlmError, type ModelDemand } from "@flashlm/contracts";
 import { FILE_BYTES_MIN, measureDevice } from "@flashlm/flash-io";
-import { KERNEL_OVERHEAD_BYTES, loadKernels } from "@flashlm/kernels";
+import { KERNEL_OVERHEAD_BYTES } from "@flashlm/kernels";
 import {
   forecastToken,
   type KernelSpeed,
   type LookAheadShares,
   type MemoryPlan,
   probeKernels,
+  rehearse,
   type TokenForecast,
 } from "@flashlm/runtime";
 import { loadDeviceProfile, profileOfReader } from "./device-store.js";
 import { isTooSmall, planWithin } from "./engine-memory.js";
-import { canLookAhead, choosePredictor } from "./engine-parts.js";
+import { canLookAhead, choosePredictor, composeParts } from "./engine-parts.js";
 import { loadDemand, loadKernelSpeed, loadLookAhead, saveKernelSpeed } from "./measured-store.js";
 import type { EngineFlags } from "./options.js";
 import { readerFactory } from "./readers.js";
@@ -61,7 +62,7 @@ async function loadMeasured(model: OpenModel, flags: EngineFlags, threadCount: n
   return { capabilities, device, kernel, ofPredictor: measuredOf(model, flags.sparsity) };
 }
 
-/** What is saved of this machine and model, and what is not is measured now: kernels for half a second, a disk without profile for three. */
+/** What is saved of this machine and model, and what is not is measured now: kernels for half a second, the engine for a few, a disk without profile for three. */
 export async function measureForForecast(
   model: OpenModel,
   flags: EngineFlags,
@@ -169,16 +170,22 @@ async function quickProfile(model: OpenModel, flags: EngineFlags): Promise<Devic
 }
 
 async function probe(model: OpenModel, flags: EngineFlags, threadCount: number): Promise<KernelSpeed> {
+  const cacheDtype = flags.kvCache === "auto" ? null : flags.kvCache;
+  // A rehearsal has a predictor of its own, and reads what every bundle has.
+  const parts = composeParts(model.bundle, { ...flags, sparsity: "dense", lookAhead: "off" });
+  const { bundle, createKernels } = parts;
   const kernel = await probeKernels({
-    bundle: model.bundle,
-    createKernels: (options) => loadKernels({ target: flags.kernels, ...options, onFallback: () => {} }),
+    bundle,
+    createKernels,
     kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
     threadCount,
-    cacheDtype: flags.kvCache === "auto" ? null : flags.kvCache,
+    cacheDtype,
     precision: flags.dots,
   });
-  saveKernelSpeed(model.bundle, flags, threadCount, kernel);
-  return kernel;
+  const options = { threadCount, precision: flags.dots, ...(cacheDtype ? { cacheDtype } : {}) };
+  const speed = { ...kernel, engine: await rehearse(parts, options, kernel) };
+  saveKernelSpeed(model.bundle, flags, threadCount, speed);
+  return speed;
 }
 
 /** A token's forecast under a memory plan, with the predictor and look-ahead of `flags`. */

@@ -10,7 +10,7 @@ import {
   type LayerDemand,
   type ModelDemand,
 } from "@flashlm/contracts";
-import type { KernelSpeed, LookAheadShares } from "@flashlm/runtime";
+import type { EngineSpeed, KernelSpeed, LookAheadShares } from "@flashlm/runtime";
 import { flashlmHome } from "./home.js";
 import type { EngineFlags } from "./options.js";
 
@@ -36,7 +36,7 @@ function load(folder: string, key: unknown): unknown {
   }
 }
 
-/** Everything that a kernel's speed depends on. */
+/** Everything that the speed of kernels, and of the engine around them, depends on but the disk. */
 function speedKey(bundle: BundleIndex, flags: EngineFlags, threadCount: number): unknown {
   const { model, record, dtype, residentDtype } = bundle.manifest;
   const processor = os.cpus()[0]?.model ?? "";
@@ -50,7 +50,17 @@ function speedKey(bundle: BundleIndex, flags: EngineFlags, threadCount: number):
     dtype,
     ...(residentDtype ? [residentDtype] : []),
   ];
-  return [1, processor, flags.kernels, flags.dots, flags.kvCache, threadCount, shape];
+  return [
+    2,
+    processor,
+    flags.kernels,
+    flags.dots,
+    flags.kvCache,
+    flags.cache,
+    flags.reader,
+    threadCount,
+    shape,
+  ];
 }
 
 const SPEED_FIELDS = [
@@ -62,6 +72,17 @@ const SPEED_FIELDS = [
   "headMs",
   "scoreBytesPerSecond",
 ] as const;
+
+/** Whether all figures of a saved rehearsal are figures, and there are misses to look between. */
+function isEngineSpeed({ sparse, dense }: Partial<EngineSpeed>): boolean {
+  const areFigures = (record: object): boolean =>
+    Object.values(record).every((figure) => Number.isFinite(figure) && figure >= 0);
+  if (!sparse || !dense || !Array.isArray(sparse.misses) || sparse.misses.length < 2) return false;
+  const { misses, ...rest } = sparse;
+  const { streams, ...chunks } = dense;
+  if (!Array.isArray(streams) || streams.length === 0) return false;
+  return [rest, chunks, ...streams, ...misses].every(areFigures);
+}
 
 /** Keeps what a probe measured. */
 export function saveKernelSpeed(
@@ -83,7 +104,8 @@ export function loadKernelSpeed(
   const valid =
     typeof value?.target === "string" &&
     value.threadCount === threadCount &&
-    SPEED_FIELDS.every((field) => Number.isFinite(value[field]) && value[field] >= 0);
+    SPEED_FIELDS.every((field) => Number.isFinite(value[field]) && value[field] >= 0) &&
+    (value.engine === undefined || isEngineSpeed(value.engine));
   return valid ? value : null;
 }
 

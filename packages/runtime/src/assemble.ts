@@ -86,7 +86,8 @@ function createPlanner(parts: EngineParts, reader: FlashReader): ReadPlanner {
   return parts.createPlanner(choice, reader);
 }
 
-function createRecords(
+/** Cache, flights and what reads records: all that a layer's neurons pass through. */
+export function createRecords(
   parts: EngineParts,
   options: EngineOptions,
   plan: MemoryPlan,

@@ -1,5 +1,6 @@
 export type { DeviceSpeed } from "./cost-model/device-costs.js";
 export { batchMs, readBytesPerSecond } from "./cost-model/device-costs.js";
+export type { EngineSpeed, MissCost } from "./cost-model/engine-speed.js";
 export {
   coverageOf,
   expectedHitShare,
@@ -13,6 +14,7 @@ export type { KernelSpeed } from "./cost-model/kernel-speed.js";
 export { LOOK_AHEAD_USUAL, type LookAheadShares } from "./cost-model/look-ahead-costs.js";
 export { type ProbeParts, probeKernels } from "./cost-model/probe-kernels.js";
 export { missReads, type Reads } from "./cost-model/read-costs.js";
+export { type RehearsalOptions, rehearse } from "./cost-model/rehearsal/rehearse.js";
 export { residentDtypeOf, scaleKernelSpeed, withResidentDtype } from "./cost-model/resident-precision.js";
 export {
   createEngine,

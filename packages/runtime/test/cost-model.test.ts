@@ -221,6 +221,13 @@ describe("device costs", () => {
     expect(readBytesPerSecond(device, 1024, 1)).toBeCloseTo(1.024e7, 0);
   });
 
+  it("a cell that was disturbed is no slower than a shorter read with fewer in flight", () => {
+    const cells = device.cells.map((cell) =>
+      cell.chunkBytes === 1_048_576 && cell.depth === 8 ? { ...cell, bytesPerSecond: 1e8 } : cell,
+    );
+    expect(readBytesPerSecond({ ...device, cells }, 1_048_576, 8)).toBeCloseTo(2e9, -3);
+  });
+
   it("a batch takes its stream's time, and never less than one request", () => {
     expect(batchMs(device, 1, 4096, 32)).toBeCloseTo(0.1, 6);
     expect(batchMs(device, 3200, 4096, 32)).toBeCloseTo(10, 6);

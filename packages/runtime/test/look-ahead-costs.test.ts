@@ -15,6 +15,7 @@ const plain: LayerCost = {
   namedCount: 100,
   hitCount: 50,
   lateIoMs: 0,
+  blockIoMs: 0,
   earlyIoMs: 0,
   readBytes: 0,
   beforeMs: 1,
@@ -66,6 +67,15 @@ describe("waiting for records", () => {
     ];
     expect(sparseWaitMs(layers)).toBe(0);
     expect(sparseWaitMs([layers[0]!, { ...plain, earlyIoMs: 3.5 }])).toBeCloseTo(0.5, 12);
+  });
+
+  it("is what the device cannot read ahead of streamed blocks within a layer's time, and never less than late reads take", () => {
+    const streamed = { ...plain, blockIoMs: 5 };
+    expect(sparseWaitMs([streamed, streamed])).toBeCloseTo(4, 12);
+    expect(sparseWaitMs([{ ...plain, blockIoMs: 2.5 }])).toBe(0);
+    // Late reads of 4 ms hide 1 ms; the blocks have the other 3 ms as well.
+    expect(sparseWaitMs([{ ...plain, lateIoMs: 4, blockIoMs: 1 }])).toBeCloseTo(3, 12);
+    expect(sparseWaitMs([{ ...plain, lateIoMs: 4, blockIoMs: 5 }])).toBeCloseTo(6, 12);
   });
 
   it("is that of a simulated engine with one device, for layers of every kind", () => {

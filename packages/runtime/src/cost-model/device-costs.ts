@@ -19,6 +19,20 @@ function bracket(list: readonly number[], value: number): { low: number; high: n
 }
 
 /**
+ * Speed of a measured cell, or of a shorter read or fewer in flight where those were measured faster: noise makes cells slow, hardly ever
+ * fast, and whoever may read more at once may read less. Null where none of these was measured.
+ */
+function cellBytesPerSecond(device: DeviceSpeed, chunkBytes: number, depth: number): number | null {
+  const speeds = device.cells
+    .filter((cell) => cell.chunkBytes <= chunkBytes && cell.depth <= depth)
+    .flatMap(({ bytesPerSecond }) => bytesPerSecond ?? []);
+  const isMeasured = device.cells.some(
+    (cell) => cell.chunkBytes === chunkBytes && cell.depth === depth && cell.bytesPerSecond,
+  );
+  return isMeasured ? Math.max(...speeds) : null;
+}
+
+/**
  * Bytes per second of random reads of one length while `depth` of them are in flight: between measured cells by logarithm, beyond the
  * table as at its edge. Cells that were skipped count as the sequential speed.
  */
@@ -26,8 +40,7 @@ export function readBytesPerSecond(device: DeviceSpeed, chunkBytes: number, dept
   const length = bracket(device.chunkBytes, chunkBytes);
   const queue = bracket(device.depths, depth);
   const at = (chunk: number, inFlight: number): number =>
-    device.cells.find((cell) => cell.chunkBytes === chunk && cell.depth === inFlight)?.bytesPerSecond ??
-    device.sequential.bytesPerSecond;
+    cellBytesPerSecond(device, chunk, inFlight) ?? device.sequential.bytesPerSecond;
   const mix = (a: number, b: number, share: number): number =>
     Math.exp((1 - share) * Math.log(a) + share * Math.log(b));
   const row = (chunk: number): number => mix(at(chunk, queue.low), at(chunk, queue.high), queue.share);

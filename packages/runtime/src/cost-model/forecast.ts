@@ -66,7 +66,7 @@ export function forecastToken(request: ForecastRequest): TokenForecast {
     headReads.requestBytes,
     request.reader.inFlightMax,
   );
-  const ioMs = sum((layer) => layer.lateIoMs + layer.earlyIoMs) + headIoMs;
+  const ioMs = sum((layer) => layer.lateIoMs + layer.blockIoMs + layer.earlyIoMs) + headIoMs;
   const ioWaitMs = predictor.dense
     ? Math.max(0, ioMs - computeMs - cacheMs)
     : sparseWaitMs(layers) + Math.max(0, headIoMs - kernel.headMs);

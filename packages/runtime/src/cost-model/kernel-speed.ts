@@ -1,3 +1,5 @@
+import type { EngineSpeed } from "./engine-speed.js";
+
 /**
  * What compute costs with one kernel target at one model's shapes, on weights that come from memory: measured by
  * `probeKernels`, once per target, thread count and shape.
@@ -19,4 +21,6 @@ export interface KernelSpeed {
   readonly headMs: number;
   /** Predictor weights through the kernels. */
   readonly scoreBytesPerSecond: number;
+  /** What the engine adds, where that was rehearsed; absent takes usual figures. */
+  readonly engine?: EngineSpeed;
 }

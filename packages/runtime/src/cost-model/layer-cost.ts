@@ -1,28 +1,23 @@
 import { isExactlySparse, type LayerDemand } from "@flashlm/contracts";
 import { layerBlock, layerTensor, predictorBlock } from "../blocks.js";
 import { FLIGHT_COUNT } from "../plan-sizes.js";
-import { READ_BYTES_MAX } from "../read-into.js";
 import { batchMs, worthwhileGapBytes } from "./device-costs.js";
+import { addedByEngine } from "./engine-costs.js";
+import { missCost, streamBytesPerSecond } from "./engine-speed.js";
 import { expectedHitShare } from "./expected-hits.js";
 import type { ForecastRequest } from "./forecast.js";
 import { LOOK_AHEAD_USUAL } from "./look-ahead-costs.js";
 import { missReads, type Reads, streamReads } from "./read-costs.js";
-
-/** Thresholding one score, on the engine's thread. */
-const SELECT_MS = 3e-6;
-/** Leasing, ordering and addressing one named record; reading one more record. Measured with `flashlm run --json` on the embedded model (`cacheMsPerToken`). */
-const NAME_MS = 2e-5;
-const MISS_MS = 4e-4;
-/** Steps of the engine between two layers' programs. */
-const STEP_MS = 0.02;
 
 /** One layer's share of a token. Times in milliseconds. */
 export interface LayerCost {
   readonly namedCount: number;
   /** Found in slots, whatever is read early. */
   readonly hitCount: number;
-  /** The device's time for what is read once the layer's neurons are known, streamed blocks included. */
+  /** From asking for what is read once the layer's neurons are known until it has landed. */
   readonly lateIoMs: number;
+  /** The device's time for the layer's streamed blocks, which are read ahead. */
+  readonly blockIoMs: number;
   /** The device's time for what is read a layer early, on a guess. */
   readonly earlyIoMs: number;
   readonly readBytes: number;
@@ -45,22 +40,21 @@ export function layerCost(request: ForecastRequest, layerIndex: number, demand: 
   const hitCount = namedCount * expectedHitShare(demand, slotCount, pinnedCount);
   const missCount = namedCount - hitCount;
   const early = earlyRecords(request, layerIndex, missCount);
-  const reads = readsOf(request, missCount - early.usedCount, demand);
-  const earlyReads = readsOf(request, early.usedCount + early.wastedCount, demand);
+  const lateCount = missCount - early.usedCount;
+  const earlyCount = early.usedCount + early.wastedCount;
+  const reads = readsOf(request, lateCount, demand);
+  const earlyReads = readsOf(request, earlyCount, demand);
   const blocks = blockBytes(request, layerIndex);
-  const ffnMs = feedForwardMs(request, layerIndex, demand, missCount - early.usedCount);
-  const depthMax = predictor.dense ? streamDepth(request) : request.reader.inFlightMax;
-  const ioMs = ({ requestCount, requestBytes }: Reads): number =>
-    batchMs(request.device, requestCount, requestBytes, depthMax);
-  const scoreMs = (bytes: number, neuronCount: number): number =>
-    (1000 * bytes) / kernel.scoreBytesPerSecond + SELECT_MS * neuronCount;
-  const guessed = request.bundle.manifest.layers[layerIndex + 1];
-  const hasGuess = predictor.lookAhead === true && guessed !== undefined;
+  const added = addedByEngine(request, demand, { lateCount, earlyCount, isGuessed: early.isGuessed });
+  const scoreMs = (bytes: number): number => (1000 * bytes) / kernel.scoreBytesPerSecond;
+  const hasGuess =
+    predictor.lookAhead === true && request.bundle.manifest.layers[layerIndex + 1] !== undefined;
   return {
     namedCount,
     hitCount,
-    lateIoMs: ioMs(reads) + ioMs(streamReads(blocks.readBytes)),
-    earlyIoMs: ioMs(earlyReads),
+    lateIoMs: recordIoMs(request, reads, lateCount),
+    blockIoMs: batchOf(request, streamReads(blocks.readBytes)),
+    earlyIoMs: recordIoMs(request, earlyReads, earlyCount),
     readBytes:
       reads.requestCount * reads.requestBytes +
       earlyReads.requestCount * earlyReads.requestBytes +
@@ -68,13 +62,13 @@ export function layerCost(request: ForecastRequest, layerIndex: number, demand: 
     beforeMs:
       kernel.layerMs +
       positionCount * kernel.positionMs +
-      (predictor.dense ? 0 : scoreMs(blocks.scoredBytes, demand.neuronCount)) +
-      STEP_MS,
-    guessMs: hasGuess ? scoreMs(blocks.guessBytes, guessed.neuronCount) : 0,
-    hitMs: (hitCount + early.usedCount) * kernel.activationMs,
-    ffnMs,
-    // A guess is leased as what is named is, and reads in vain are planned like others.
-    cacheMs: (early.isGuessed ? 2 : 1) * namedCount * NAME_MS + (missCount + early.wastedCount) * MISS_MS,
+      (predictor.dense ? 0 : scoreMs(blocks.scoredBytes)) +
+      added.stepMs,
+    // A guess is scored, selected and listed as what is named is.
+    guessMs: hasGuess ? scoreMs(blocks.guessBytes) + added.stepMs : 0,
+    hitMs: (hitCount + early.usedCount) * kernel.activationMs * added.scatter,
+    ffnMs: added.ffnMs + feedForwardMs(request, layerIndex, demand) * added.scatter,
+    cacheMs: added.cacheMs,
   };
 }
 
@@ -92,19 +86,12 @@ function earlyRecords(
   return { isGuessed, usedCount, wastedCount: usedCount * (1 / usedShare - 1) };
 }
 
-function feedForwardMs(
-  { bundle, kernel, plan }: ForecastRequest,
-  layerIndex: number,
-  demand: LayerDemand,
-  lateCount: number,
-): number {
-  const { model, record, calibration } = bundle.manifest;
-  const flightCount = Math.max(1, Math.ceil((lateCount * record.strideBytes) / plan.flightBytes));
+/** Activations and down projection of what a token names, on records that lie together. */
+function feedForwardMs({ bundle, kernel }: ForecastRequest, layerIndex: number, demand: LayerDemand): number {
+  const { model, calibration } = bundle.manifest;
   const share = isExactlySparse(model.ffn) ? (calibration?.activeShareByLayer[layerIndex] ?? 1) : 1;
   const activeCount = Math.min(demand.namedPerToken, share * demand.neuronCount);
-  return (
-    flightCount * kernel.flightMs + demand.namedPerToken * kernel.activationMs + activeCount * kernel.downMs
-  );
+  return demand.namedPerToken * kernel.activationMs + activeCount * kernel.downMs;
 }
 
 function readsOf(request: ForecastRequest, missCount: number, demand: LayerDemand): Reads {
@@ -146,8 +133,23 @@ function sparseReads(request: ForecastRequest, missCount: number, demand: LayerD
   return missReads(missCount, demand.neuronCount, strideBytes, alignmentBytes, gapBytes);
 }
 
-/** Reads in flight while records are streamed: as many as the flights' staging holds. */
-function streamDepth({ plan, reader }: ForecastRequest): number {
-  const staged = Math.floor((FLIGHT_COUNT * plan.flightBytes) / READ_BYTES_MAX);
-  return Math.max(1, Math.min(reader.inFlightMax, staged));
+function batchOf({ device, kernel, plan, predictor, reader }: ForecastRequest, reads: Reads): number {
+  const { requestCount, requestBytes } = reads;
+  if (!predictor.dense) return batchMs(device, requestCount, requestBytes, reader.inFlightMax);
+  // A flight is computed on while the others are read, each in requests of its own.
+  const lengthBytes = Math.min(requestBytes, plan.flightBytes);
+  const depthMax = Math.floor(((FLIGHT_COUNT - 1) * plan.flightBytes) / Math.max(1, lengthBytes));
+  const count = (requestCount * requestBytes) / Math.max(1, lengthBytes);
+  const profiledMs = batchMs(device, count, lengthBytes, Math.max(1, Math.min(reader.inFlightMax, depthMax)));
+  if (!kernel.engine) return profiledMs;
+  // The rehearsal reads the model's own file, as fast as streaming goes there or as fast as a layer is computed; so it may only be too slow.
+  const rehearsed = streamBytesPerSecond(kernel.engine.dense.streams, plan.flightBytes);
+  return Math.min(profiledMs, (1000 * requestCount * requestBytes) / rehearsed);
+}
+
+/** As rehearsed, where that was possible: it knows what becomes of a plan's requests. */
+function recordIoMs(request: ForecastRequest, reads: Reads, recordCount: number): number {
+  const { engine } = request.kernel;
+  if (request.predictor.dense || !engine || recordCount <= 0) return batchOf(request, reads);
+  return missCost(engine.sparse.misses, recordCount).waitMs;
 }

@@ -14,16 +14,29 @@ export interface LookAheadShares {
  */
 export const LOOK_AHEAD_USUAL: LookAheadShares = { guessedShare: 0.75, usedShare: 0.75 };
 
-/** Milliseconds of a token in which the engine has nothing to do but wait for records, where their reads wait for the predictor. */
+/** Milliseconds of a token in which the engine has nothing to do but wait for reads, where those of records wait for the predictor. */
 export function sparseWaitMs(layers: readonly LayerCost[]): number {
   return layers.reduce((total, layer, layerIndex) => {
     const before = layers[layerIndex - 1];
-    return (
-      total +
-      Math.max(0, layer.lateIoMs - layer.guessMs - layer.hitMs) +
-      (before && layer.earlyIoMs > 0 ? Math.max(0, layer.earlyIoMs - hidingMs(before, layer)) : 0)
-    );
+    const lateMs = Math.max(0, layer.lateIoMs - layer.guessMs - layer.hitMs);
+    const earlyMs =
+      before && layer.earlyIoMs > 0 ? Math.max(0, layer.earlyIoMs - hidingMs(before, layer)) : 0;
+    return total + Math.max(lateMs + earlyMs, streamedWaitMs(layer));
   }, 0);
+}
+
+/** Blocks are read ahead, whatever the engine does: only what the device cannot do in a layer's time is waited for. */
+function streamedWaitMs({
+  lateIoMs,
+  earlyIoMs,
+  blockIoMs,
+  beforeMs,
+  guessMs,
+  ffnMs,
+  cacheMs,
+}: LayerCost): number {
+  if (blockIoMs <= 0) return 0;
+  return lateIoMs + earlyIoMs + blockIoMs - (beforeMs + guessMs + ffnMs + cacheMs);
 }
 
 /**

@@ -17,6 +17,7 @@ import { findFamily } from "../families/registry.js";
 import { BIAS_WORD_INDEX, createFlight, type Flight } from "../flight.js";
 import { type MemoryPlan, planMemory } from "../memory-plan.js";
 import { createRunState, type RunState } from "../run-state.js";
+import { firstLayers } from "./first-layers.js";
 import type { KernelSpeed } from "./kernel-speed.js";
 
 /** Weights that are cycled through: more than the caches of most processors hold, so that they come from memory as in a run. */
@@ -52,27 +53,6 @@ const NO_PREDICTOR: PredictorPart = {
     throw new Error("a probe makes no predictor");
   },
 };
-
-/** The first layers of a bundle, as a bundle. */
-function firstLayers(bundle: BundleIndex, layerCount: number): BundleIndex {
-  const { manifest } = bundle;
-  return {
-    contractVersion: 1,
-    path: bundle.path,
-    filePaths: bundle.filePaths,
-    weightBytes: bundle.weightBytes,
-    manifest: {
-      ...manifest,
-      model: { ...manifest.model, layerCount },
-      layers: manifest.layers.slice(0, layerCount),
-    },
-    tensor: (name) => bundle.tensor(name),
-    hasTensor: (name) => bundle.hasTensor(name),
-    neuronExtent: (layerIndex, neuronId) => bundle.neuronExtent(layerIndex, neuronId),
-    recordChecksums: (layerIndex) => bundle.recordChecksums(layerIndex),
-    neuronOrder: (layerIndex) => bundle.neuronOrder(layerIndex),
-  };
-}
 
 /**
  * Measures what compute costs at a bundle's shapes, on made-up weights: nothing is read. Takes some 300 to 600 ms and about 100 MiB, more where

@@ -1,0 +1,91 @@
+import type { LayerDemand } from "@flashlm/contracts";
+import { type EngineSpeed, missCost } from "./engine-speed.js";
+import type { ForecastRequest } from "./forecast.js";
+
+/**
+ * Figures of a processor of 2024 for where nothing was rehearsed (`flashlm plan` does): steps between two layers' programs, leasing and listing a
+ * named record, reading one more.
+ */
+const STEP_MS = 0.02;
+/** Thresholding one score, on the engine's thread. */
+const SELECT_MS = 3e-6;
+const NAME_MS = 2e-5;
+const MISS_MS = 4e-4;
+
+/** What the engine adds to a layer's kernels. Milliseconds, and a factor. */
+export interface EngineAdds {
+  readonly stepMs: number;
+  readonly ffnMs: number;
+  /** How many times longer the records take than those that lie together. */
+  readonly scatter: number;
+  readonly cacheMs: number;
+}
+
+/** Records of a layer that are read late and early. */
+interface LayerReads {
+  readonly lateCount: number;
+  readonly earlyCount: number;
+  readonly isGuessed: boolean;
+}
+
+/** Pure. */
+export function addedByEngine(request: ForecastRequest, demand: LayerDemand, reads: LayerReads): EngineAdds {
+  const { kernel, predictor } = request;
+  const flightCount = flightsOf(request, reads.lateCount);
+  if (!kernel.engine) return usual(request, demand, reads, flightCount);
+  return predictor.dense
+    ? denseAdds(kernel.engine.dense, demand, flightCount)
+    : sparseAdds(kernel.engine.sparse, demand, reads);
+}
+
+/** Chunks that a layer's records come in. */
+function flightsOf({ bundle, plan }: ForecastRequest, lateCount: number): number {
+  return Math.max(1, Math.ceil((lateCount * bundle.manifest.record.strideBytes) / plan.flightBytes));
+}
+
+function usual(
+  { kernel, predictor }: ForecastRequest,
+  { namedPerToken, neuronCount }: LayerDemand,
+  { lateCount, earlyCount, isGuessed }: LayerReads,
+  flightCount: number,
+): EngineAdds {
+  // Streamed neighbours are one request, and a chunk has few of them.
+  const readCount = predictor.dense ? 0 : lateCount + earlyCount;
+  const selectMs = predictor.dense ? 0 : SELECT_MS * neuronCount;
+  return {
+    stepMs: STEP_MS + selectMs,
+    ffnMs: flightCount * kernel.flightMs,
+    scatter: 1,
+    cacheMs: (isGuessed ? 2 : 1) * namedPerToken * NAME_MS + readCount * MISS_MS,
+  };
+}
+
+function denseAdds(
+  engine: EngineSpeed["dense"],
+  { namedPerToken }: LayerDemand,
+  flightCount: number,
+): EngineAdds {
+  return {
+    stepMs: engine.stepMs,
+    ffnMs: flightCount * engine.flightMs,
+    scatter: 1,
+    cacheMs: flightCount * engine.cacheFlightMs + namedPerToken * engine.cacheNamedMs,
+  };
+}
+
+/** A guess is leased as what is named is, and its reads are planned like others. */
+function sparseAdds(
+  engine: EngineSpeed["sparse"],
+  { namedPerToken }: LayerDemand,
+  { lateCount, earlyCount, isGuessed }: LayerReads,
+): EngineAdds {
+  const late = missCost(engine.misses, lateCount);
+  const early = missCost(engine.misses, earlyCount);
+  const askMs = engine.cacheLayerMs + namedPerToken * engine.cacheNamedMs;
+  return {
+    stepMs: engine.stepMs,
+    ffnMs: late.computeMs,
+    scatter: engine.scatter,
+    cacheMs: (isGuessed ? 2 : 1) * askMs + late.cacheMs + early.cacheMs,
+  };
+}

@@ -1,0 +1,106 @@
+import type { EngineSpeed, MissCost } from "../engine-speed.js";
+import type { KernelSpeed } from "../kernel-speed.js";
+import type { Scene } from "./play.js";
+import type { LayerTime } from "./stage.js";
+
+/** A scene, and what a layer of it took. */
+export type SparsePlay = Scene & LayerTime;
+
+/** A layer whose records are all read, in so many chunks. */
+export interface DensePlay extends LayerTime {
+  readonly neuronCount: number;
+  readonly recordBytes: number;
+  readonly flightBytes: number;
+  readonly flightCount: number;
+}
+
+/** Beyond this, records in slots were disturbed rather than scattered. */
+const SCATTER_MAX = 2;
+
+/** What plays without misses (few hits, then many) and with ever more of them say of the engine. Pure. */
+export function sparseSpeed(
+  [few, many, ...missing]: readonly SparsePlay[],
+  kernel: KernelSpeed,
+): EngineSpeed["sparse"] {
+  const moreCount = many!.hitCount - few!.hitCount;
+  const slope = (pick: (time: LayerTime) => number): number =>
+    Math.max(0, (pick(many!) - pick(few!)) / Math.max(1, moreCount));
+  const neuronMs = kernel.activationMs + many!.activeShare * kernel.downMs;
+  const scatter = Math.min(SCATTER_MAX, Math.max(1, slope(({ computeMs }) => computeMs) / neuronMs));
+  const namedMs = scatter * neuronMs;
+  const cacheNamedMs = slope(({ cacheMs }) => cacheMs);
+  const cacheLayerMs = Math.max(0, few!.cacheMs - few!.hitCount * cacheNamedMs);
+  const stepMs = Math.max(0, few!.computeMs - kernel.layerMs - few!.hitCount * namedMs);
+  const misses = missing.map((scene): MissCost => {
+    const namedCount = scene.hitCount + scene.missCount;
+    return {
+      missCount: scene.missCount,
+      waitMs: scene.waitMs,
+      cacheMs: Math.max(0, scene.cacheMs - cacheLayerMs - namedCount * cacheNamedMs),
+      computeMs: Math.max(0, scene.computeMs - kernel.layerMs - stepMs - namedCount * namedMs),
+    };
+  });
+  const none = { missCount: 0, waitMs: 0, cacheMs: 0, computeMs: 0 };
+  return { stepMs, scatter, cacheLayerMs, cacheNamedMs, misses: neverLess([none, ...misses]) };
+}
+
+/** More misses never cost less: where measurements say so, both count as their mean. */
+function neverLess(misses: readonly MissCost[]): MissCost[] {
+  const column = (pick: (cost: MissCost) => number): number[] => ascending(misses.map(pick));
+  const waitMs = column((cost) => cost.waitMs);
+  const cacheMs = column((cost) => cost.cacheMs);
+  const computeMs = column((cost) => cost.computeMs);
+  return misses.map(({ missCount }, index) => ({
+    missCount,
+    waitMs: waitMs[index]!,
+    cacheMs: cacheMs[index]!,
+    computeMs: computeMs[index]!,
+  }));
+}
+
+/** The nearest ascending list, by least squares: neighbours in the wrong order are joined until none are (Ayer et al., 1955). Pure. */
+export function ascending(values: readonly number[]): number[] {
+  const blocks: { mean: number; count: number }[] = [];
+  for (const value of values) {
+    blocks.push({ mean: value, count: 1 });
+    for (
+      let last = blocks.at(-1)!;
+      blocks.length > 1 && blocks.at(-2)!.mean > last.mean;
+      last = blocks.at(-1)!
+    ) {
+      blocks.pop();
+      const before = blocks.pop()!;
+      const count = before.count + last.count;
+      blocks.push({ mean: (before.mean * before.count + last.mean * last.count) / count, count });
+    }
+  }
+  return blocks.flatMap(({ mean, count }) => Array.from({ length: count }, () => mean));
+}
+
+/** What the same layer in ever more chunks says of a chunk, and of the reads. Pure. */
+export function denseSpeed(plays: readonly DensePlay[], kernel: KernelSpeed): EngineSpeed["dense"] {
+  const large = plays[0]!;
+  const small = plays.at(-1)!;
+  const moreCount = Math.max(1, small.flightCount - large.flightCount);
+  const cacheFlightMs = Math.max(0, (small.cacheMs - large.cacheMs) / moreCount);
+  const flightMs = Math.max(kernel.flightMs, (small.computeMs - large.computeMs) / moreCount);
+  const recordsMs = large.neuronCount * (kernel.activationMs + large.activeShare * kernel.downMs);
+  return {
+    stepMs: Math.max(0, large.computeMs - kernel.layerMs - recordsMs - large.flightCount * flightMs),
+    flightMs,
+    cacheFlightMs,
+    cacheNamedMs: Math.max(0, large.cacheMs - large.flightCount * cacheFlightMs) / large.neuronCount,
+    // Small layers fit the staging of several scenes.
+    streams: plays
+      .filter((play, index) => play.flightBytes !== plays[index - 1]?.flightBytes)
+      .map(streamOf)
+      .reverse(),
+  };
+}
+
+/** The next chunks are read while one is computed, so that all of a layer's time is the device's. */
+function streamOf(play: DensePlay): EngineSpeed["dense"]["streams"][number] {
+  const layerMs = play.waitMs + play.cacheMs + play.computeMs;
+  const layerBytes = play.neuronCount * play.recordBytes;
+  return { flightBytes: play.flightBytes, bytesPerSecond: (1000 * layerBytes) / Math.max(1e-3, layerMs) };
+}
