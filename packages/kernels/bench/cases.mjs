@@ -2,8 +2,8 @@
 import { rowBytes } from "@flashlm/contracts";
 import { fillWeights, randomFloats, recordLayout, word } from "./weights.mjs";
 
-/** Weights of a case are copied until they are this much, so that no cache holds them between two runs: servers have a quarter of it. */
-const OUT_OF_CACHE_BYTES = 2 ** 30;
+/** Weights of a case are copied until they are this much, so that no cache holds them between two runs. */
+const OUT_OF_CACHE_BYTES = 192 * 2 ** 20;
 
 const copiesOf = (bytes, cached) => (cached ? 1 : Math.max(1, Math.ceil(OUT_OF_CACHE_BYTES / bytes)));
 
