@@ -61,15 +61,24 @@ export async function assembleEngine(
   options: EngineOptions,
   plan: MemoryPlan,
 ): Promise<Machine> {
+  const needs = { memoryBytes: plan.totalBytes, ...kernelNeedsOf(parts.bundle, options) };
+  return withReaderAndKernels(parts, needs, options.precision, (reader, kernels) =>
+    join(parts, options, plan, reader, kernels),
+  );
+}
+
+/** Opens a bundle's files and makes kernels, and builds on both; closes them if that fails. */
+export async function withReaderAndKernels<Built>(
+  parts: EngineParts,
+  needs: Parameters<EngineParts["createKernels"]>[0],
+  precision: EngineOptions["precision"],
+  build: (reader: FlashReader, kernels: KernelSet) => Promise<Built>,
+): Promise<Built> {
   const reader = await parts.openReader(parts.bundle.filePaths);
   try {
-    const created = await parts.createKernels({
-      memoryBytes: plan.totalBytes,
-      ...kernelNeedsOf(parts.bundle, options),
-    });
-    const kernels = withPrecision(created, options.precision ?? "f32");
+    const kernels = withPrecision(await parts.createKernels(needs), precision ?? "f32");
     try {
-      return await join(parts, options, plan, reader, kernels);
+      return await build(reader, kernels);
     } catch (error) {
       await kernels.close();
       throw error;

@@ -1,13 +1,13 @@
 import {
   assert,
   type BundleIndex,
+  type FlashReader,
   type KernelSet,
   type NeuronCache,
   type PredictorPart,
 } from "@flashlm/contracts";
-import { createRecords } from "../../assemble.js";
+import { createRecords, withReaderAndKernels } from "../../assemble.js";
 import { layerBlock } from "../../blocks.js";
-import { withPrecision } from "../../dot-precision.js";
 import type { EngineOptions, EngineParts } from "../../engine.js";
 import { ForwardPass } from "../../forward.js";
 import type { MemoryPlan } from "../../memory-plan.js";
@@ -44,20 +44,10 @@ export async function setStage(
   sizes: StageSizes,
 ): Promise<Stage> {
   const { plan, memoryBytes } = planStage(parts, options, sizes);
-  const opened = await parts.openReader(parts.bundle.filePaths);
-  try {
-    const created = await parts.createKernels({ memoryBytes, threadCount: options.threadCount });
-    const kernels = withPrecision(created, options.precision ?? "f32");
-    try {
-      return await build(parts, plan, opened, kernels);
-    } catch (error) {
-      await kernels.close();
-      throw error;
-    }
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
+  const needs = { memoryBytes, threadCount: options.threadCount };
+  return withReaderAndKernels(parts, needs, options.precision, (opened, kernels) =>
+    build(parts, plan, opened, kernels),
+  );
 }
 
 /** A residual stream of ones is as good as any: what layers cost does not depend on it. */
@@ -71,7 +61,7 @@ function fillHidden(kernels: KernelSet, state: RunState, bundle: BundleIndex): (
 async function build(
   parts: EngineParts,
   plan: MemoryPlan,
-  opened: Awaited<ReturnType<EngineParts["openReader"]>>,
+  opened: FlashReader,
   kernels: KernelSet,
 ): Promise<Stage> {
   const { bundle, predictor } = parts;
