@@ -41,12 +41,27 @@ export interface SyntheticPreset {
   readonly layersVariance: number;
 }
 
-/** Slow, middling and fast parts of the meaning of a token; fitted so that windows behave as in the paper. */
-const DIGITS = { shares: [0.3, 0.26, 0.3], changeRates: [0.035, 0.09, 0.7] } as const;
-const LAYERS_VARIANCE = 0.08;
-/** With as many inputs a head of rank 128 holds a smaller part of everything, so there is less noise: then 10 % are predicted, and faster digits keep what is fresh at 2.4 %. */
-const LARGE_DIGITS = { shares: [0.27, 0.24, 0.375], changeRates: DIGITS.changeRates } as const;
-const LARGE_LAYERS_VARIANCE = 0.045;
+/** How a preset's text and embeddings are made up; fitted so that windows behave as in the paper. */
+type Makeup = Pick<SyntheticPreset, "digits" | "layersVariance">;
+
+/** Slow, middling and fast parts of the meaning of a token. */
+const USUAL: Makeup = {
+  digits: { shares: [0.3, 0.26, 0.3], changeRates: [0.035, 0.09, 0.7] },
+  layersVariance: 0.08,
+};
+/**
+ * With as many inputs a head of rank 128 holds a smaller part of everything, so there is less noise: then 10 % are predicted. The fast part changes at
+ * every token, as the words of a text do: where it sometimes stays, such tokens read next to nothing and the others as much more, which hides no reads behind computing.
+ */
+const LARGE: Makeup = {
+  digits: { shares: [0.287, 0.288, 0.3], changeRates: [0.035, 0.09, 1] },
+  layersVariance: 0.045,
+};
+/** Few hidden units: a head of rank 128 learns much of what would be noise in a large model, so there is more of it. */
+const TINY: Makeup = {
+  digits: { shares: [0.24, 0.2, 0.23], changeRates: [0.035, 0.09, 0.7] },
+  layersVariance: USUAL.layersVariance,
+};
 const OPT_TARGETS: ActivityTargets = {
   activeByDepth: [0.0156, 0.0255, 0.0266, 0.0445, 0.0536],
   popularityExponent: 0.6,
@@ -95,9 +110,6 @@ const LLAMA_TARGETS: ActivityTargets = {
   source: "the paper's 90 % sparsity of Llama 2 with ReLU; it says that middle layers are denser",
 };
 
-/** Few hidden units: a head of rank 128 learns much of what would be noise in a large model, so there is more of it. */
-const TINY_DIGITS = { shares: [0.24, 0.2, 0.23], changeRates: DIGITS.changeRates } as const;
-
 function tinyPreset(name: string, family: SyntheticFamily, targets: ActivityTargets): SyntheticPreset {
   const shape = {
     family,
@@ -108,7 +120,7 @@ function tinyPreset(name: string, family: SyntheticFamily, targets: ActivityTarg
     vocabularySize: 4096,
     contextLengthMax: 1024,
   };
-  return { name, shape, targets, digits: TINY_DIGITS, layersVariance: LAYERS_VARIANCE };
+  return { name, shape, targets, ...TINY };
 }
 
 const PRESETS: readonly SyntheticPreset[] = [
@@ -129,8 +141,7 @@ const PRESETS: readonly SyntheticPreset[] = [
       contextLengthMax: 2048,
     },
     targets: OPT_TARGETS,
-    digits: DIGITS,
-    layersVariance: LAYERS_VARIANCE,
+    ...USUAL,
   },
   {
     name: "opt-1.3b",
@@ -144,8 +155,7 @@ const PRESETS: readonly SyntheticPreset[] = [
       contextLengthMax: 2048,
     },
     targets: OPT_TARGETS,
-    digits: DIGITS,
-    layersVariance: LAYERS_VARIANCE,
+    ...USUAL,
   },
   {
     name: "opt-6.7b",
@@ -159,8 +169,7 @@ const PRESETS: readonly SyntheticPreset[] = [
       contextLengthMax: 2048,
     },
     targets: OPT_TARGETS,
-    digits: LARGE_DIGITS,
-    layersVariance: LARGE_LAYERS_VARIANCE,
+    ...LARGE,
   },
   {
     name: "falcon-7b",
@@ -174,8 +183,7 @@ const PRESETS: readonly SyntheticPreset[] = [
       contextLengthMax: 2048,
     },
     targets: FALCON_TARGETS,
-    digits: DIGITS,
-    layersVariance: LAYERS_VARIANCE,
+    ...USUAL,
   },
   {
     name: "persimmon-8b",
@@ -189,8 +197,7 @@ const PRESETS: readonly SyntheticPreset[] = [
       contextLengthMax: 16_384,
     },
     targets: PERSIMMON_TARGETS,
-    digits: DIGITS,
-    layersVariance: LAYERS_VARIANCE,
+    ...USUAL,
   },
   {
     name: "phi-2",
@@ -204,8 +211,7 @@ const PRESETS: readonly SyntheticPreset[] = [
       contextLengthMax: 2048,
     },
     targets: PHI_TARGETS,
-    digits: DIGITS,
-    layersVariance: LAYERS_VARIANCE,
+    ...USUAL,
   },
   {
     name: "llama-2-7b",
@@ -219,8 +225,7 @@ const PRESETS: readonly SyntheticPreset[] = [
       contextLengthMax: 4096,
     },
     targets: LLAMA_TARGETS,
-    digits: DIGITS,
-    layersVariance: LAYERS_VARIANCE,
+    ...USUAL,
   },
 ];
 
