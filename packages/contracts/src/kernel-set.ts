@@ -276,7 +276,7 @@ export interface KernelSet {
   compile(ops: readonly KernelOp[]): KernelProgram;
   /** Runs a program; returns a promise only where the target is really asynchronous. */
   run(program: KernelProgram): void | Promise<void>;
-  /** Stops threads and frees memory; idempotent. */
+  /** Stops threads and frees memory, whose contents are lost; native sets on Linux give it back to the system at once. Idempotent. */
   close(): Promise<void>;
 }
 
