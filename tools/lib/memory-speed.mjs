@@ -8,8 +8,7 @@ export async function memoryReadSpeed(threadCount) {
   const [kernels, { readCase }, { measureInterleaved }] = await Promise.all(
     ["dist/index.js", "bench/cases.mjs", "bench/measure.mjs"].map(load),
   );
-  // More than the last level of cache of today's servers holds.
-  const read = readCase(2 ** 30);
+  const read = readCase();
   const memoryBytes = read.setBytes + kernels.KERNEL_OVERHEAD_BYTES + 65536;
   const set = await kernels.createNativeKernels({ memoryBytes, threadCount });
   try {

@@ -1,21 +1,19 @@
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import { type DeviceProfile, FlashlmError, type ModelDemand } from "@flashlm/contracts";
-import { FILE_BYTES_MIN, measureDevice } from "@flashlm/flash-io";
-import { KERNEL_OVERHEAD_BYTES } from "@flashlm/kernels";
+import { DEVICE_ARENA_BYTES, FILE_BYTES_MIN, measureDevice } from "@flashlm/flash-io";
 import {
   forecastToken,
   type KernelSpeed,
   type LookAheadShares,
   type MemoryPlan,
-  probeKernels,
-  rehearse,
   type TokenForecast,
 } from "@flashlm/runtime";
 import { loadDeviceProfile, profileOfReader } from "./device-store.js";
 import { isTooSmall, planWithin } from "./engine-memory.js";
-import { canLookAhead, choosePredictor, composeParts } from "./engine-parts.js";
-import { loadDemand, loadKernelSpeed, loadLookAhead, saveKernelSpeed } from "./measured-store.js";
+import { canLookAhead, choosePredictor } from "./engine-parts.js";
+import { checkMeasuring, measureKernels } from "./kernel-measuring.js";
+import { loadDemand, loadKernelSpeed, loadLookAhead } from "./measured-store.js";
 import type { EngineFlags } from "./options.js";
 import { readerFactory } from "./readers.js";
 import { type OpenModel, type Session, setUpEngine } from "./session.js";
@@ -62,16 +60,25 @@ async function loadMeasured(model: OpenModel, flags: EngineFlags, threadCount: n
   return { capabilities, device, kernel, ofPredictor: measuredOf(model, flags.sparsity) };
 }
 
-/** What is saved of this machine and model, and what is not is measured now: kernels for half a second, the engine for a few, a disk without profile for three. */
+/**
+ * What is saved of this machine and model, and what is not is measured now: kernels for half a second, the engine for a few, a disk without profile for three.
+ *
+ * @param limitBytes - what measuring may have of memory. Where a rehearsal of the engine does not fit, usual figures stand for it and are not saved.
+ * @throws BUDGET_TOO_SMALL where the kernels or the disk cannot be measured within it.
+ */
 export async function measureForForecast(
   model: OpenModel,
   flags: EngineFlags,
   threadCount: number,
+  limitBytes: number = Number.POSITIVE_INFINITY,
 ): Promise<Measured> {
   const { capabilities, ofPredictor, ...saved } = await loadMeasured(model, flags, threadCount);
   const { demand } = ofPredictor;
+  const { kernel, note } = saved.kernel
+    ? { kernel: saved.kernel, note: null }
+    : await measureKernels(model, flags, threadCount, limitBytes);
+  if (!saved.device) checkMeasuring(DEVICE_ARENA_BYTES, limitBytes);
   const device = saved.device ?? (await quickProfile(model, flags));
-  const kernel = saved.kernel ?? (await probe(model, flags, threadCount));
   return {
     device,
     kernel,
@@ -80,6 +87,7 @@ export async function measureForForecast(
     notes: [
       `device: ${capabilities.backend} ${capabilities.directIo ? "direct" : "buffered"}, ${saved.device ? `measured ${device.measuredAt}` : "measured just now for three seconds (flashlm device measures better, once)"}`,
       `kernels: ${kernel.target} x${kernel.threadCount}, ${saved.kernel ? "measured before" : "measured just now"}`,
+      ...(note ? [note] : []),
       ...(demand ? [`demand: ${demand.tokenCount} tokens, ${demand.sparsity}`] : []),
     ],
   };
@@ -167,25 +175,6 @@ async function quickProfile(model: OpenModel, flags: EngineFlags): Promise<Devic
   // A bundle too small to be measured says nothing of its disk; a file beside it does.
   const measured = statSync(path).size < FILE_BYTES_MIN ? dirname(model.bundlePath) : path;
   return measureDevice(measured, { openReader: readerFactory(flags.reader), budgetMs: QUICK_MEASURE_MS });
-}
-
-async function probe(model: OpenModel, flags: EngineFlags, threadCount: number): Promise<KernelSpeed> {
-  const cacheDtype = flags.kvCache === "auto" ? null : flags.kvCache;
-  // A rehearsal has a predictor of its own, and reads what every bundle has.
-  const parts = composeParts(model.bundle, { ...flags, sparsity: "dense", lookAhead: "off" });
-  const { bundle, createKernels } = parts;
-  const kernel = await probeKernels({
-    bundle,
-    createKernels,
-    kernelOverheadBytes: KERNEL_OVERHEAD_BYTES,
-    threadCount,
-    cacheDtype,
-    precision: flags.dots,
-  });
-  const options = { threadCount, precision: flags.dots, ...(cacheDtype ? { cacheDtype } : {}) };
-  const speed = { ...kernel, engine: await rehearse(parts, options, kernel) };
-  saveKernelSpeed(model.bundle, flags, threadCount, speed);
-  return speed;
 }
 
 /** A token's forecast under a memory plan, with the predictor and look-ahead of `flags`. */

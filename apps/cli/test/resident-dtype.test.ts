@@ -151,8 +151,12 @@ describe.skipIf(model === null)("--resident-dtype", () => {
 
   it("auto takes the precision whose forecast is a tenth better, and shows both", async () => {
     const asked = ["--dtype", "f16", "--resident-dtype", "auto"];
-    // All in memory, and computing takes no time but what is the same for both.
-    change("kernels", (saved) => ({ ...saved, layerMs: 1, headMs: 1 }));
+    // All in memory, and all that was measured is the same for both: on a busy machine a rehearsal of one may differ by more than a tenth.
+    let first: Record<string, unknown> | undefined;
+    change("kernels", (saved) => {
+      first ??= { ...saved, layerMs: 1, headMs: 1 };
+      return first;
+    });
     const kept = await run(model!, ...asked, "--memory", "max");
     expect(kept.mode.dtype).toBe("f16 requantised");
     expect(kept.mode.residents).toMatch(

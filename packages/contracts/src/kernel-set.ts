@@ -282,7 +282,7 @@ export interface KernelSet {
    * Targets that have nothing of the kind leave it out.
    */
   warm?(programs: readonly KernelProgram[]): void;
-  /** Stops threads and frees memory; idempotent. */
+  /** Stops threads and frees memory, whose contents are lost; native sets on Linux give it back to the system at once. Idempotent. */
   close(): Promise<void>;
 }
 

@@ -1,6 +1,7 @@
 export { type Checksum, loadChecksum } from "./checksum.js";
 export { identifyDevice } from "./device/device-identity.js";
 export {
+  DEVICE_ARENA_BYTES,
   type MeasureOptions,
   type MeasurePhase,
   type MeasureProgress,

@@ -1,22 +1,19 @@
 // What benchmarks and proofs run: `{ name, bytes, flops, setBytes, prepare(set) -> run() }`.
 import { rowBytes } from "@flashlm/contracts";
+import { copyCount, OUT_OF_CACHE_BYTES, rotating } from "./cycled.mjs";
 import { fillWeights, randomFloats, recordLayout, word } from "./weights.mjs";
 
-/** Weights of a case are copied until they are this much, so that no cache holds them between two runs. */
-const OUT_OF_CACHE_BYTES = 192 * 2 ** 20;
-
-const copiesOf = (bytes, cached) => (cached ? 1 : Math.max(1, Math.ceil(OUT_OF_CACHE_BYTES / bytes)));
-
-/** Runs the programs in turn, one a call. */
-function rotating(set, programs) {
-  let turn = 0;
-  return () => set.run(programs[turn++ % programs.length]);
-}
-
-/** Matrix times `tokens` vectors. `cached`: one copy of the weights, however small. */
-export function matmulCase({ dtype, rows, columns, tokens = 1, precision = "f32", cached = false }) {
+/** Matrix times `tokens` vectors. One vector's weights are copied until they are `cycledBytes`. */
+export function matmulCase({
+  dtype,
+  rows,
+  columns,
+  tokens = 1,
+  precision = "f32",
+  cycledBytes = OUT_OF_CACHE_BYTES,
+}) {
   const bytes = rows * rowBytes(dtype, columns);
-  const copies = tokens > 1 ? 1 : copiesOf(bytes, cached);
+  const copies = tokens > 1 ? 1 : copyCount(bytes, cycledBytes);
   return {
     name: `matmul ${dtype}${precision === "q8" ? "/q8" : ""} ${rows}x${columns} T=${tokens}`,
     bytes,
@@ -26,9 +23,11 @@ export function matmulCase({ dtype, rows, columns, tokens = 1, precision = "f32"
       const tokenCount = word(set, tokens);
       const source = randomFloats(set, tokens * columns);
       const target = set.memory.allocate(tokens * rows * 4);
+      const pattern = new Uint8Array(bytes);
+      fillWeights(dtype, pattern);
       const programs = Array.from({ length: copies }, () => {
         const base = set.memory.allocate(bytes);
-        fillWeights(dtype, set.memory.bytes(base, bytes));
+        set.memory.bytes(base, bytes).set(pattern);
         const weight = { dtype, rowCount: rows, columnCount: columns, base };
         return set.compile([
           { op: "matmul", precision, tokenCount, weight, source, target, accumulate: false },
@@ -50,24 +49,33 @@ function shuffled(count) {
 }
 
 /**
- * FFN activations and down projection over `share` of a layer's records in random slots, others each run. Biases
+ * FFN activations and down projection over `share` of a layer's records in random slots, others each run, of layers that are `cycledBytes` in all. Biases
  * keep every activation above zero, so that every record named is read whole.
  */
-export function sparseFfnCase({ name, dtypes, hidden, neurons, share, precision = "f32" }) {
+export function sparseFfnCase({
+  name,
+  dtypes,
+  hidden,
+  neurons,
+  share,
+  precision = "f32",
+  cycledBytes = OUT_OF_CACHE_BYTES,
+}) {
   const layout = recordLayout(hidden, dtypes);
   const count = Math.round(neurons * share);
-  const lists = Math.max(1, Math.floor(neurons / count));
+  const layerCount = copyCount(neurons * layout.strideBytes, cycledBytes);
+  const listsPerLayer = Math.max(1, Math.floor(neurons / count));
   const touched = layout.parts.reduce((sum, part) => sum + part.lengthBytes, 0) * count;
   return {
     name: `sparse FFN ${name} ${layout.parts[0].dtype}${precision === "q8" ? "/q8" : ""}, ${count} records`,
     bytes: touched,
     flops: 2 * hidden * layout.parts.length * count,
-    setBytes: neurons * layout.strideBytes + 64 * neurons + 32 * hidden + 65536,
+    setBytes: layerCount * neurons * (layout.strideBytes + 64) + 32 * hidden + 65536,
     prepare(set) {
       const { memory } = set;
-      const base = memory.allocate(neurons * layout.strideBytes, 4096);
-      fillRecords(set, layout, base, neurons);
-      const slots = shuffled(neurons);
+      const base = memory.allocate(layerCount * neurons * layout.strideBytes, 4096);
+      fillRecords(set, layout, base, layerCount * neurons);
+      const slots = Array.from({ length: layerCount }, () => shuffled(neurons));
       const identity = memory.allocate(count * 4);
       memory.words(identity, count).set(Uint32Array.from({ length: count }, (_, i) => i));
       const activation = memory.allocate(count * 4);
@@ -78,10 +86,11 @@ export function sparseFfnCase({ name, dtypes, hidden, neurons, share, precision 
       const target = randomFloats(set, hidden);
       const range = { orderBegin: word(set, 0), orderEnd: word(set, count) };
       const gated = layout.parts.length === 3;
-      const programs = Array.from({ length: lists }, (_, list) => {
+      const programs = Array.from({ length: layerCount * listsPerLayer }, (_, turn) => {
         const addresses = memory.allocate(count * 4);
-        const chosen = slots.slice(list * count, (list + 1) * count).sort();
-        const unit = (slot) => (base.offsetBytes + slot * layout.strideBytes) / 16;
+        const [layer, list] = [turn % layerCount, Math.floor(turn / layerCount)];
+        const chosen = slots[layer].slice(list * count, (list + 1) * count).sort();
+        const unit = (slot) => (base.offsetBytes + (layer * neurons + slot) * layout.strideBytes) / 16;
         memory.words(addresses, count).set(chosen.map(unit));
         return set.compile([
           {

@@ -1,9 +1,13 @@
 // Every op at named shapes on one target: GB/s and GFLOP/s beside a plain loop that reads memory, interleaved in one run.
-// node bench/ops.mjs [--target native|wasm] [--threads N] [--shapes 135m|opt-6.7b|llama-2-7b] [--only TEXT] [--quick]
+// node bench/ops.mjs [--target native|wasm] [--threads N] [--shapes 135m|opt-6.7b|llama-2-7b] [--only TEXT] [--smoke]
+// `--smoke` runs each case once, on one copy of its weights: that it runs is all that it shows.
 import { createNativeKernels, createWasmKernels, KERNEL_OVERHEAD_BYTES } from "@flashlm/kernels";
 import { matmulCase, peakCase, readCase, sparseFfnCase } from "./cases.mjs";
 import { measureInterleaved } from "./measure.mjs";
 import { otherCases } from "./other-cases.mjs";
+
+const isSmoke = process.argv.includes("--smoke");
+const cycled = isSmoke ? { cycledBytes: 0 } : {};
 
 function argument(name, fallback) {
   const at = process.argv.indexOf(`--${name}`);
@@ -28,16 +32,15 @@ const DTYPES = [
 
 function casesOf(name, { hidden, neurons, gated, ...shape }) {
   const parts = (dtype, down) => (gated ? { gate: dtype, up: dtype, down } : { up: dtype, down });
-  const ffn = { name, hidden, neurons, share: 0.1 };
+  const ffn = { name, hidden, neurons, share: 0.1, ...cycled };
+  const square = { rows: hidden, columns: hidden, ...cycled };
   return [
-    ...DTYPES.map(([dtype, precision]) => matmulCase({ dtype, precision, rows: hidden, columns: hidden })),
-    ...DTYPES.map(([dtype, precision]) =>
-      matmulCase({ dtype, precision, rows: hidden, columns: hidden, tokens: 64 }),
-    ),
+    ...DTYPES.map(([dtype, precision]) => matmulCase({ ...square, dtype, precision })),
+    ...DTYPES.map(([dtype, precision]) => matmulCase({ ...square, dtype, precision, tokens: 64 })),
     sparseFfnCase({ ...ffn, dtypes: parts("f16", "f16") }),
     sparseFfnCase({ ...ffn, dtypes: parts("q8_0", "q8_0"), precision: "q8" }),
     sparseFfnCase({ ...ffn, dtypes: parts("q4_0", "q8_0"), precision: "q8" }),
-    ...otherCases({ hidden, neurons, ...shape }),
+    ...otherCases({ hidden, neurons, ...shape }, cycled),
   ];
 }
 
@@ -47,14 +50,14 @@ async function main() {
   const create = isNative ? createNativeKernels : createWasmKernels;
   const only = argument("only", "");
   const chosen = argument("shapes", "");
-  const effort = process.argv.includes("--quick") ? { rounds: 1, roundMs: 0 } : {};
+  const effort = isSmoke ? { rounds: 1, roundMs: 0 } : {};
   for (const [name, shape] of Object.entries(SHAPES)) {
     if (chosen !== "" && chosen !== name) continue;
     console.log(`${name}, ${threadCount} threads`);
     for (const one of casesOf(name, shape)) {
       if (!one.name.includes(only)) continue;
       if (!isNative && one.name.includes("/q8")) continue;
-      const cases = isNative ? [readCase(64 * 2 ** 20), peakCase(), one] : [one];
+      const cases = isNative ? [readCase(isSmoke ? 2 ** 20 : undefined), peakCase(), one] : [one];
       const setBytes = cases.reduce((sum, { setBytes: bytes }) => sum + bytes, KERNEL_OVERHEAD_BYTES + 65536);
       const set = await create({ memoryBytes: setBytes, threadCount });
       const entries = cases.map((entry) => ({ case: entry, run: entry.prepare(set) }));

@@ -1,27 +1,33 @@
 // Ops beside the big matrices: attention, norms, rotations, scores, checksums, conversions, vector ops.
 import { rowBytes } from "@flashlm/contracts";
+import { copyCount, OUT_OF_CACHE_BYTES, rotating } from "./cycled.mjs";
 import { fillWeights, randomFloats, word } from "./weights.mjs";
 
 const CONTEXT = 1024;
 
-function simpleCase(name, { bytes, flops, setBytes, ops }) {
+/** What `ops` reads is allocated anew until it is `cycledBytes`; a run reads one copy. None: what vectors are read from, caches hold in a model too. */
+function simpleCase(name, { bytes, flops, setBytes, ops, cycledBytes = 0 }) {
+  const copies = copyCount(bytes, cycledBytes);
   return {
     name,
     bytes,
     flops,
-    setBytes: setBytes + 65536,
+    setBytes: copies * (setBytes + 4096) + 65536,
     prepare(set) {
-      const program = set.compile(ops(set));
-      return () => set.run(program);
+      return rotating(
+        set,
+        Array.from({ length: copies }, () => set.compile(ops(set))),
+      );
     },
   };
 }
 
-function attentionCase(cacheDtype, { hidden, keyValue, heads, keyValueHeads }) {
+function attentionCase(cacheDtype, { hidden, keyValue, heads, keyValueHeads }, cycledBytes) {
   const headDim = hidden / heads;
   const cacheBytes = rowBytes(cacheDtype, keyValue) * CONTEXT;
   return simpleCase(`attention ${cacheDtype} over ${CONTEXT} positions`, {
     bytes: 2 * cacheBytes,
+    cycledBytes,
     flops: 4 * hidden * CONTEXT,
     setBytes: 2 * cacheBytes + 8 * hidden,
     ops(set) {
@@ -45,10 +51,11 @@ function attentionCase(cacheDtype, { hidden, keyValue, heads, keyValueHeads }) {
   });
 }
 
-function scoresCase(precision, { hidden, neurons }) {
+function scoresCase(precision, { hidden, neurons }, cycledBytes) {
   const bytes = 2 * neurons * rowBytes("q4_0", hidden);
   return simpleCase(`neuron scores q4_0${precision === "q8" ? "/q8" : ""}`, {
     bytes,
+    cycledBytes,
     flops: 4 * neurons * hidden,
     setBytes: bytes + 16 * neurons + 8 * hidden,
     ops(set) {
@@ -72,11 +79,12 @@ function scoresCase(precision, { hidden, neurons }) {
   });
 }
 
-function crcCase({ hidden, neurons }) {
+function crcCase({ hidden, neurons }, cycledBytes) {
   const lengthBytes = Math.ceil((hidden * 4) / 512) * 512;
   const count = Math.min(neurons, 4096);
   return simpleCase(`crc32c of ${count} records`, {
     bytes: lengthBytes * count,
+    cycledBytes,
     flops: 0,
     setBytes: lengthBytes * count + 16 * count,
     ops(set) {
@@ -147,7 +155,16 @@ function vectorCases({ hidden, neurons, keyValue, heads }) {
       vector(
         `convert f32 to ${targetDtype}, ${dim}`,
         (set, source, target) => ({
-          ...{ op: "convert", tokenCount: one(set), dim, sourceDtype: "f32", targetDtype, source, target },
+          // Rows may be as long as a matrix's, not longer.
+          ...{
+            op: "convert",
+            tokenCount: word(set, dim / neurons),
+            dim: neurons,
+            sourceDtype: "f32",
+            targetDtype,
+            source,
+            target,
+          },
         }),
         4 * dim + rowBytes(targetDtype, dim),
       ),
@@ -155,12 +172,12 @@ function vectorCases({ hidden, neurons, keyValue, heads }) {
   ];
 }
 
-/** The ops of a shape that are not matrix products or the FFN. */
-export function otherCases(shape) {
+/** The ops of a shape that are not matrix products or the FFN. What they read of weights, records and the key/value cache is `cycledBytes`. */
+export function otherCases(shape, { cycledBytes = OUT_OF_CACHE_BYTES } = {}) {
   return [
-    ...["f32", "f16", "q8_0"].map((dtype) => attentionCase(dtype, shape)),
-    ...["f32", "q8"].map((precision) => scoresCase(precision, shape)),
-    crcCase(shape),
+    ...["f32", "f16", "q8_0"].map((dtype) => attentionCase(dtype, shape, cycledBytes)),
+    ...["f32", "q8"].map((precision) => scoresCase(precision, shape, cycledBytes)),
+    crcCase(shape, cycledBytes),
     ...vectorCases(shape),
   ];
 }

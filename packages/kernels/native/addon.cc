@@ -43,23 +43,40 @@ bool bytesOf(napi_env env, napi_value value, uint8_t** data, size_t* length) {
   return true;
 }
 
+/** What a handle stands for: an engine, null once it is closed, and its arena, which the host owns. */
+struct Holder {
+  Engine* engine;
+  uint8_t* arena;
+  uint64_t arenaBytes;
+};
+
 Engine* engineOf(napi_env env, napi_value value) {
   void* pointer = nullptr;
   if (napi_get_value_external(env, value, &pointer) != napi_ok || pointer == nullptr) return nullptr;
-  return *static_cast<Engine**>(pointer);
+  return static_cast<Holder*>(pointer)->engine;
 }
 
-/** Asks for large pages; they matter where memory is read faster than the translation of addresses. */
-void preferLargePages(uint8_t* bytes, uint64_t lengthBytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
+#if defined(__linux__)
+/** Advice on the whole pages of a range. Refusal is no fault: what is advised here saves time or memory and nothing else. */
+void advise(uint8_t* bytes, uint64_t lengthBytes, int advice) {
   constexpr uint64_t kPage = 4096;
   const uint64_t first = (reinterpret_cast<uint64_t>(bytes) + kPage - 1) / kPage * kPage;
   const uint64_t end = (reinterpret_cast<uint64_t>(bytes) + lengthBytes) / kPage * kPage;
-  // Refusal is no fault: small pages work as well.
-  if (end > first) (void)madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-#else
-  (void)bytes;
-  (void)lengthBytes;
+  if (end > first) (void)madvise(reinterpret_cast<void*>(first), end - first, advice);
+}
+#endif
+
+/** Asks for large pages; they matter where memory is read faster than the translation of addresses. */
+void preferLargePages([[maybe_unused]] uint8_t* bytes, [[maybe_unused]] uint64_t lengthBytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  advise(bytes, lengthBytes, MADV_HUGEPAGE);
+#endif
+}
+
+/** Gives memory back to the system at once: the host frees it when it next collects garbage, and by then another set may fill as much. */
+void giveBack([[maybe_unused]] uint8_t* bytes, [[maybe_unused]] uint64_t lengthBytes) {
+#if defined(__linux__)
+  advise(bytes, lengthBytes, MADV_DONTNEED);
 #endif
 }
 
@@ -87,9 +104,10 @@ const Variant* usableVariant(const char* name) {
   return nullptr;
 }
 
+/** The host may have freed the arena by now, so that it is left alone. */
 void release(napi_env, void* pointer, void*) {
-  Engine** holder = static_cast<Engine**>(pointer);
-  delete *holder;
+  Holder* holder = static_cast<Holder*>(pointer);
+  delete holder->engine;
   delete holder;
 }
 
@@ -112,7 +130,7 @@ napi_value create(napi_env env, napi_callback_info info) {
   const uint64_t lengthBytes = static_cast<uint64_t>(last + lastLength - first);
   if (largePages) preferLargePages(first, lengthBytes);
   try {
-    Engine** holder = new Engine*(new Engine(first, lengthBytes, threadCount, *variant));
+    Holder* holder = new Holder{new Engine(first, lengthBytes, threadCount, *variant), first, lengthBytes};
     napi_value handle;
     napi_create_external(env, holder, release, nullptr, &handle);
     return handle;
@@ -165,14 +183,15 @@ napi_value warm(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-/** close(handle): stops the threads. */
+/** close(handle): stops the threads and empties the arena. */
 napi_value close(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   void* pointer = nullptr;
   if (arguments.count != 1 || napi_get_value_external(env, arguments.values[0], &pointer) != napi_ok) return fail(env, "close expects a handle");
-  Engine** holder = static_cast<Engine**>(pointer);
-  delete *holder;
-  *holder = nullptr;
+  Holder* holder = static_cast<Holder*>(pointer);
+  delete holder->engine;
+  if (holder->engine != nullptr) giveBack(holder->arena, holder->arenaBytes);
+  holder->engine = nullptr;
   return nullptr;
 }
 

@@ -145,3 +145,18 @@ it("two threads run many programs with pauses between and close promptly", async
   expect([...set.memory.floats(vector, 16)]).toEqual(Array.from({ length: 16 }, () => 1));
   await set.close();
 });
+
+it.skipIf(usable.length === 0 || process.platform !== "linux")(
+  "a closed native set has given its memory back",
+  async () => {
+    const setBytes = 256 * 2 ** 20;
+    const set = await createNativeKernels({ memoryBytes: setBytes + KERNEL_OVERHEAD_BYTES, threadCount: 2 });
+    const before = process.memoryUsage.rss();
+    const bytes = set.memory.bytes(set.memory.allocate(setBytes), setBytes).fill(1);
+    expect(process.memoryUsage.rss() - before).toBeGreaterThan(0.9 * setBytes);
+    await set.close();
+    expect(process.memoryUsage.rss() - before).toBeLessThan(0.1 * setBytes);
+    // The view is still there, so that it was not the collector that freed it.
+    expect(bytes.length).toBe(setBytes);
+  },
+);

@@ -27,14 +27,17 @@ export function describeEvaluation(evaluation: Evaluation, notes: readonly strin
       ]),
     ),
     "",
-    ...formatTable(
-      ["memory", "dense ms", "sparse ms", "times", "sparse read", "hits", "window"],
-      speeds.map(speedRow),
-    ),
-    "",
+    ...(speeds.length === 0 ? [] : [...speedTable(speeds), ""]),
     verdict(evaluation),
     ...notes,
   ];
+}
+
+function speedTable(speeds: readonly BudgetSpeed[]): string[] {
+  return formatTable(
+    ["memory", "dense ms", "sparse ms", "times", "sparse read", "hits", "window"],
+    speeds.map(speedRow),
+  );
 }
 
 function signed(change: number): string {
@@ -59,6 +62,7 @@ export function verdict({ speeds, nllChange, sparsity }: Evaluation): string {
     dense && sparse ? [{ memory, times: dense.tokenMs / sparse.tokenMs }] : [],
   );
   const best = gains.sort((a, b) => b.times - a.times)[0];
+  if (speeds.length === 0) return `verdict: a mean loss of ${signed(nllChange)}, speed unknown`;
   if (!best) return "verdict: no limit of the table is large enough to run";
   const cost = `a mean loss of ${signed(nllChange)}`;
   if (best.times < 1.05)

@@ -2,10 +2,11 @@ import { FlashlmError, isExactlySparse, type ModelDemand } from "@flashlm/contra
 import { parseSparsity } from "@flashlm/predictor";
 import { type EngineParts, freshShare, PROMPT_CHUNK_TOKENS, type TokenForecast } from "@flashlm/runtime";
 import type { Command } from "commander";
-import { createEngineWithin } from "../engine-memory.js";
+import { createEngineWithin, isTooSmall } from "../engine-memory.js";
 import { composeParts, engineOptions } from "../engine-parts.js";
 import { forecastLimit, type Measured, measureForForecast } from "../forecasting.js";
 import { saveDemand } from "../measured-store.js";
+import { parseMemory } from "../memory-option.js";
 import { type EngineFlags, wholeNumber, withEngineFlags } from "../options.js";
 import { createProgress, type Progress } from "../progress.js";
 import { type OpenModel, openModel, setUpEngine } from "../session.js";
@@ -49,6 +50,7 @@ export interface Evaluation {
   readonly layers: readonly LayerSparsity[];
   /** Share of a token's predicted neurons that the last 1, 2, 5 and 10 tokens predicted too, all layers. */
   readonly windowOverlap: Readonly<Record<string, number>>;
+  /** Empty where `--memory` leaves too little to measure the kernels in, and they have not been before. */
   readonly speeds: readonly BudgetSpeed[];
 }
 
@@ -106,8 +108,7 @@ async function evaluate(name: string, asked: EvalFlags, sparsityChosen: boolean)
   const sparse = await lossOf(model, flags, parts, windows, progress);
   const demand = statistics.demand();
   saveDemand(model.bundle, demand);
-  const setup = setUpEngine(model, flags, 0);
-  const measured = { ...(await measureForForecast(model, flags, setup.threadCount)), demand };
+  const { measured, notes } = await measureWithin(model, flags, demand);
   progress.end();
   const evaluation: Evaluation = {
     sparsity: flags.sparsity,
@@ -117,13 +118,31 @@ async function evaluate(name: string, asked: EvalFlags, sparsityChosen: boolean)
     nllChange: sparse.meanNll / dense.meanNll - 1,
     layers: statistics.layers(),
     windowOverlap: overlaps(demand),
-    speeds: BUDGETS.map((memory) => speedOf(model, flags, memory, measured)),
+    speeds: measured ? BUDGETS.map((memory) => speedOf(model, flags, memory, measured)) : [],
   };
   process.stdout.write(
     flags.json
-      ? `${JSON.stringify({ ...evaluation, notes: measured.notes })}\n`
-      : `${describeEvaluation(evaluation, measured.notes).join("\n")}\n`,
+      ? `${JSON.stringify({ ...evaluation, notes })}\n`
+      : `${describeEvaluation(evaluation, notes).join("\n")}\n`,
   );
+}
+
+/** What forecasts need, measured within `--memory`; null, and why, where that is too small. Engines are closed by then, statistics are not. */
+async function measureWithin(
+  model: OpenModel,
+  flags: EngineFlags,
+  demand: ModelDemand,
+): Promise<{ measured: Measured | null; notes: readonly string[] }> {
+  const { threadCount, memoryBytes } = setUpEngine(model, flags, 0);
+  // A share of the weights limits engines, not what is measured for others.
+  const limitBytes = parseMemory(flags.memory).kind === "bytes" ? memoryBytes : Number.POSITIVE_INFINITY;
+  try {
+    const measured = { ...(await measureForForecast(model, flags, threadCount, limitBytes)), demand };
+    return { measured, notes: measured.notes };
+  } catch (error) {
+    if (!isTooSmall(error)) throw error;
+    return { measured: null, notes: [`no forecast: ${error.message}`] };
+  }
 }
 
 async function lossOf(

@@ -48,8 +48,8 @@ const BUDGET_MS = 24_000;
 /** Shares of the budget. What is left goes to the random reads. */
 const WRITE_SHARE = 0.25;
 const SEQUENTIAL_SHARE = 0.05;
-/** Most bytes in flight are half of this: more than any engine stages. */
-const ARENA_BYTES = 64 * 1024 * 1024;
+/** Memory that `measureDevice` reads into. Most bytes in flight are half of this: more than any engine stages. */
+export const DEVICE_ARENA_BYTES: number = 64 * 1024 * 1024;
 const ARENA_ID = 1;
 const CELL_LEAST_MS = 50;
 const CELL_MOST_MS = 700;
@@ -81,7 +81,11 @@ class Measurement {
   private readonly chunks: readonly number[];
   private readonly depths: readonly number[];
   private readonly readers: FlashReader[] = [];
-  private readonly arena = { arenaId: ARENA_ID, lengthBytes: ARENA_BYTES, bytes: allocatePages(ARENA_BYTES) };
+  private readonly arena = {
+    arenaId: ARENA_ID,
+    lengthBytes: DEVICE_ARENA_BYTES,
+    bytes: allocatePages(DEVICE_ARENA_BYTES),
+  };
   private doneShare = 0;
   private randomState = 1;
 

@@ -4,14 +4,12 @@ import {
   type BundleTensor,
   residentMatrixDtype,
   rowBytes,
+  TENSOR_ALIGNMENT_BYTES,
   type WeightDtype,
 } from "@flashlm/contracts";
 import { BLOCK_ALIGNMENT_BYTES, layerBlock } from "../blocks.js";
 import { headTensor } from "../head-tiles.js";
 import type { KernelSpeed } from "./kernel-speed.js";
-
-/** Where tensors of a bundle begin. */
-const TENSOR_ALIGNMENT_BYTES = 64;
 
 /** dtype of most bytes of a bundle's attention projections, token embedding and head. */
 export function residentDtypeOf({ manifest }: BundleIndex): WeightDtype {
