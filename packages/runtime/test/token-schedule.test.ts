@@ -7,9 +7,7 @@ const plain: LayerCost = {
   namedCount: 100,
   hitCount: 50,
   lateIoMs: 0,
-  lateBusyMs: 0,
   earlyIoMs: 0,
-  earlyBusyMs: 0,
   attentionIoMs: 0,
   predictorIoMs: 0,
   isAttentionKept: false,
@@ -23,8 +21,8 @@ const plain: LayerCost = {
 };
 const resident: RingCost = { bufferCount: 0, tileCount: 1, tileIoMs: 0, tileMs: 0 };
 const ring: RingCost = { ...resident, bufferCount: 3 };
-const late = (ms: number): LayerCost => ({ ...plain, lateIoMs: ms, lateBusyMs: ms });
-const early = (ms: number): LayerCost => ({ ...plain, earlyIoMs: ms, earlyBusyMs: ms });
+const late = (ms: number): LayerCost => ({ ...plain, lateIoMs: ms });
+const early = (ms: number): LayerCost => ({ ...plain, earlyIoMs: ms });
 
 describe("waiting for records", () => {
   it("is all that hits do not hide where nothing is read early", () => {
@@ -35,11 +33,6 @@ describe("waiting for records", () => {
     // From the guess on: 1 ms of the FFN, 1 ms until the neurons are known, 1 ms of hits.
     expect(sparseWaitMs([plain, early(3)], resident)).toBeCloseTo(0, 12);
     expect(sparseWaitMs([plain, early(3.5)], resident)).toBeCloseTo(0.5, 12);
-  });
-
-  it("is for the latency of reads that hardly keep the device busy, whatever else it does", () => {
-    const layer = { ...late(2), lateBusyMs: 0.1, attentionIoMs: 0.5 };
-    expect(sparseWaitMs([layer, layer], ring)).toBeCloseTo(2, 12);
   });
 });
 
@@ -68,7 +61,7 @@ describe("waiting for streamed blocks", () => {
       const layers = [
         { ...late(at(0)), attentionIoMs: at(1), isAttentionKept: pick % 2 === 0 },
         { ...early(at(2)), predictorIoMs: at(3) },
-        { ...late(at(2)), earlyIoMs: at(4), earlyBusyMs: at(4), attentionIoMs: at(1), guessMs: 0.2 },
+        { ...late(at(2)), earlyIoMs: at(4), attentionIoMs: at(1), guessMs: 0.2 },
       ];
       const waitMs = sparseWaitMs(layers, ring);
       const computeMs = 3 * 3 + 0.2;

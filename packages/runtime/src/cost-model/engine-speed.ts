@@ -3,8 +3,8 @@ export interface MissCost {
   readonly missCount: number;
   /** From the reads' submission until the last has landed. */
   readonly waitMs: number;
-  /** What of that keeps the device from other reads. */
-  readonly busyMs: number;
+  /** The same where blocks are streamed: the device serves both. */
+  readonly streamedMs: number;
   readonly cacheMs: number;
   /** More programs, woken threads, and a processor that also serves the device. */
   readonly computeMs: number;
@@ -66,7 +66,7 @@ export function missCost(misses: readonly MissCost[], missCount: number): MissCo
   return {
     missCount,
     waitMs: at(({ waitMs }) => waitMs),
-    busyMs: at(({ busyMs }) => busyMs),
+    streamedMs: at(({ streamedMs }) => streamedMs),
     cacheMs: at(({ cacheMs }) => cacheMs),
     computeMs: at(({ computeMs }) => computeMs),
   };

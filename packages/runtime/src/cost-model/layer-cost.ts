@@ -16,12 +16,10 @@ export interface LayerCost {
   readonly namedCount: number;
   /** Found in slots, whatever is read early. */
   readonly hitCount: number;
-  /** From asking for what is read once the layer's neurons are known until it has landed, and what of it keeps the device busy. */
+  /** From asking for what is read once the layer's neurons are known until it has landed, on a device with nothing else to do first. */
   readonly lateIoMs: number;
-  readonly lateBusyMs: number;
   /** The same of what is read a layer early, on a guess. */
   readonly earlyIoMs: number;
-  readonly earlyBusyMs: number;
   /** The device's time for the layer's streamed blocks, which are read ahead; 0 for resident ones. */
   readonly attentionIoMs: number;
   readonly predictorIoMs: number;
@@ -71,7 +69,8 @@ export function layerCost(
   return {
     namedCount: own.namedPerToken,
     hitCount,
-    ...recordReadMs(request, reads, lateCount, earlyReads, earlyCount),
+    lateIoMs: recordIoMs(request, reads, lateCount, streamedBytes > 0),
+    earlyIoMs: recordIoMs(request, earlyReads, earlyCount, streamedBytes > 0),
     attentionIoMs: blockMs(request, blocks.attentionBytes),
     predictorIoMs: blockMs(request, blocks.predictorBytes),
     isAttentionKept: isAttentionKept(request),
@@ -170,28 +169,10 @@ function batchOf({ device, kernel, plan, predictor, reader }: ForecastRequest, r
   return Math.min(profiledMs, (1000 * requestCount * requestBytes) / rehearsed);
 }
 
-/** Late and early reads: as rehearsed, where that was possible: it knows what becomes of a plan's requests. */
-function recordReadMs(
-  request: ForecastRequest,
-  late: Reads,
-  lateCount: number,
-  early: Reads,
-  earlyCount: number,
-): Pick<LayerCost, "lateIoMs" | "lateBusyMs" | "earlyIoMs" | "earlyBusyMs"> {
-  const at = (reads: Reads, count: number): { ioMs: number; busyMs: number } => {
-    const { engine } = request.kernel;
-    if (!request.predictor.dense && engine && count > 0) {
-      const { waitMs, busyMs } = missCost(engine.sparse.misses, count);
-      return { ioMs: waitMs, busyMs };
-    }
-    const ioMs = batchOf(request, reads);
-    return { ioMs, busyMs: ioMs };
-  };
-  const [lateMs, earlyMs] = [at(late, lateCount), at(early, earlyCount)];
-  return {
-    lateIoMs: lateMs.ioMs,
-    lateBusyMs: lateMs.busyMs,
-    earlyIoMs: earlyMs.ioMs,
-    earlyBusyMs: earlyMs.busyMs,
-  };
+/** As rehearsed, where that was possible: it knows what becomes of a plan's requests, beside streamed blocks and without. */
+function recordIoMs(request: ForecastRequest, reads: Reads, count: number, isStreamed: boolean): number {
+  const { engine } = request.kernel;
+  if (request.predictor.dense || !engine || count <= 0) return batchOf(request, reads);
+  const { streamedMs, waitMs } = missCost(engine.sparse.misses, count);
+  return isStreamed ? streamedMs : waitMs;
 }

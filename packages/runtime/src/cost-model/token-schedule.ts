@@ -22,10 +22,10 @@ class Clock {
     this.now += durationMs;
   }
 
-  /** Begins a batch that keeps the device busy for a time, and takes at least another until it has landed; when that is. */
-  read(busyMs: number, latencyMs: number): number {
-    this.#deviceFreeMs = Math.max(this.now, this.#deviceFreeMs) + busyMs;
-    return Math.max(this.now + latencyMs, this.#deviceFreeMs);
+  /** Begins a batch, behind those that are under way; when it has landed. */
+  read(durationMs: number): number {
+    this.#deviceFreeMs = Math.max(this.now, this.#deviceFreeMs) + durationMs;
+    return this.#deviceFreeMs;
   }
 
   waitFor(landsMs: number): void {
@@ -51,7 +51,7 @@ class Ring {
   pump(): void {
     for (; this.#freeCount > 0 && this.#ioMs.length > 0; this.#freeCount--) {
       const ioMs = this.#ioMs[this.#next]!;
-      this.#landsMs.push(this.#clock.read(ioMs, ioMs));
+      this.#landsMs.push(this.#clock.read(ioMs));
       this.#next = (this.#next + 1) % this.#ioMs.length;
     }
   }
@@ -97,12 +97,12 @@ function playLayers(layers: readonly LayerCost[], clock: Clock, blocks: Ring): v
     if (layer.attentionIoMs > 0 && !layer.isAttentionKept) blocks.done();
     if (layer.predictorIoMs > 0) blocks.need();
     clock.compute(layer.scoreMs + layer.cacheMs);
-    const lateLandsMs = clock.read(layer.lateBusyMs, layer.lateIoMs);
+    const lateLandsMs = clock.read(layer.lateIoMs);
     clock.compute(layer.hitMs);
     if (layer.earlyIoMs > 0) clock.waitFor(earlyLandsMs);
     clock.compute(layer.guessMs);
     const next = layers[layerIndex + 1];
-    if (next && next.earlyIoMs > 0) earlyLandsMs = clock.read(next.earlyBusyMs, next.earlyIoMs);
+    if (next && next.earlyIoMs > 0) earlyLandsMs = clock.read(next.earlyIoMs);
     if (layer.predictorIoMs > 0) blocks.done();
     if (layer.lateIoMs > 0) clock.waitFor(lateLandsMs);
     clock.compute(layer.ffnMs - layer.hitMs);

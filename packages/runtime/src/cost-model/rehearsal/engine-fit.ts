@@ -46,12 +46,12 @@ export function sparseSpeed(
       missCount: scene.missCount,
       // Hits are computed while the reads are under way.
       waitMs: scene.waitMs > 0 ? scene.waitMs + scene.hitCount * kernel.activationMs * scatter : 0,
-      busyMs: 0,
+      streamedMs: 0,
       cacheMs: Math.max(0, scene.cacheMs - cacheLayerMs - namedCount * cacheNamedMs),
       computeMs: Math.max(0, scene.computeMs - kernel.layerMs - stepMs - namedCount * namedMs),
     };
   });
-  const none = { missCount: 0, waitMs: 0, busyMs: 0, cacheMs: 0, computeMs: 0 };
+  const none = { missCount: 0, waitMs: 0, streamedMs: 0, cacheMs: 0, computeMs: 0 };
   const [alone] = streamed.plays;
   return {
     stepMs,
@@ -60,27 +60,26 @@ export function sparseSpeed(
     cacheNamedMs,
     blockBytesPerSecond: (1000 * streamed.blockBytes) / Math.max(1e-3, layerMs(alone!)),
     blockMsPerByte: Math.max(0, alone!.computeMs - few!.computeMs) / streamed.blockBytes,
-    misses: withBusy(neverLess([none, ...misses]), streamed.plays),
+    misses: withStreamed(neverLess([none, ...misses]), streamed.plays),
   };
 }
 
 const layerMs = ({ waitMs, cacheMs, computeMs }: LayerTime): number => waitMs + cacheMs + computeMs;
 
-/**
- * How long misses keep the device busy: what they add to a layer whose time is the device's anyway. Never more than they take by themselves.
- */
-function withBusy(misses: readonly MissCost[], [alone, ...streamed]: readonly SparsePlay[]): MissCost[] {
-  const added = [0, ...ascending(streamed.map((play) => Math.max(0, layerMs(play) - layerMs(alone!))))];
-  const points = added.map((busyMs, index) => ({
+/** Where blocks are streamed, a layer's time is the device's, and misses take what they add to it: never less than they take by themselves. */
+function withStreamed(misses: readonly MissCost[], [alone, ...streamed]: readonly SparsePlay[]): MissCost[] {
+  const added = ascending(streamed.map((play) => Math.max(0, layerMs(play) - layerMs(alone!))));
+  const points = [0, ...added].map((streamedMs, index) => ({
     missCount: index === 0 ? 0 : streamed[index - 1]!.missCount,
-    waitMs: busyMs,
-    busyMs,
+    waitMs: 0,
+    streamedMs,
     cacheMs: 0,
     computeMs: 0,
   }));
+  if (points.length < 2) return [...misses];
   return misses.map((cost) => ({
     ...cost,
-    busyMs: points.length < 2 ? cost.waitMs : Math.min(cost.waitMs, missCost(points, cost.missCount).busyMs),
+    streamedMs: Math.max(cost.waitMs, missCost(points, cost.missCount).streamedMs),
   }));
 }
 
@@ -93,7 +92,7 @@ function neverLess(misses: readonly MissCost[]): MissCost[] {
   return misses.map(({ missCount }, index) => ({
     missCount,
     waitMs: waitMs[index]!,
-    busyMs: waitMs[index]!,
+    streamedMs: waitMs[index]!,
     cacheMs: cacheMs[index]!,
     computeMs: computeMs[index]!,
   }));
