@@ -51,7 +51,7 @@ function speedKey(bundle: BundleIndex, flags: EngineFlags, threadCount: number):
     ...(residentDtype ? [residentDtype] : []),
   ];
   return [
-    2,
+    3,
     processor,
     flags.kernels,
     flags.dots,
@@ -132,6 +132,7 @@ export function loadDemand(bundle: BundleIndex, sparsity: string): ModelDemand |
       layer.namedPerToken >= 0 &&
       layer.namedPerToken <= layer.neuronCount &&
       shares(layer.freshShareByWindow, DEMAND_WINDOW_MAX) &&
+      (layer.freshSpreadByWindow ?? []).every((spread) => spread >= 0) &&
       shares(layer.coverageByShare, DEMAND_COVERAGE_STEPS + 1),
   );
   return valid ? value : null;

@@ -13,6 +13,11 @@ export interface LayerDemand {
    * overlap.
    */
   readonly freshShareByWindow: readonly number[];
+  /**
+   * `[DEMAND_WINDOW_MAX]`; element k-1 is the standard deviation, over tokens, of how many neurons are fresh after k tokens, as a share of
+   * their mean. Absent where it was not measured.
+   */
+  readonly freshSpreadByWindow?: readonly number[];
   /** `[DEMAND_COVERAGE_STEPS + 1]`; element i is the share of named neurons that are among the first `i / DEMAND_COVERAGE_STEPS` of the layer's records. */
   readonly coverageByShare: readonly number[];
 }

@@ -20,7 +20,7 @@ import { shareSlots, windowOfSlots } from "./share-slots.js";
  * Streamed blocks of attention or predictor weights that have a buffer: one in use, the others in flight. At least two: a layer's attention
  * and its predictor are in use together where the FFN has biases.
  */
-const BLOCK_BUFFER_COUNT = { full: 3, lean: 2, least: 2 } as const;
+export const BLOCK_BUFFER_COUNT: Readonly<Record<Comfort, number>> = { full: 3, lean: 2, least: 2 };
 /** A flight's staging is between these, and about this share of the budget. */
 const FLIGHT_SHARE = 0.01;
 const FLIGHT_BYTES_MIN = 64 * 1024;

@@ -25,7 +25,8 @@ describe.skipIf(path === null)("a rehearsal", () => {
       precision: "f32",
     });
     const engine = await rehearse(parts, options, kernel);
-    const { misses, ...fixed } = engine.sparse;
+    const { misses, blockBytesPerSecond, ...fixed } = engine.sparse;
+    expect(blockBytesPerSecond).toBeGreaterThan(0);
     const { streams, ...chunks } = engine.dense;
     for (const { bytesPerSecond } of streams) expect(bytesPerSecond).toBeGreaterThan(0);
     for (const figure of [fixed, chunks, ...misses].flatMap((record) => Object.values(record))) {

@@ -1,8 +1,10 @@
 /** What misses add to a layer of a sparse run, at one count of them. Milliseconds per layer. */
 export interface MissCost {
   readonly missCount: number;
-  /** From the reads' submission until the last has landed, less what is computed meanwhile. */
+  /** From the reads' submission until the last has landed. */
   readonly waitMs: number;
+  /** The same where blocks are streamed: the device serves both. */
+  readonly streamedMs: number;
   readonly cacheMs: number;
   /** More programs, woken threads, and a processor that also serves the device. */
   readonly computeMs: number;
@@ -21,6 +23,9 @@ export interface EngineSpeed {
     /** Asking the cache, and listing what it gives: each layer, and each named neuron of it. */
     readonly cacheLayerMs: number;
     readonly cacheNamedMs: number;
+    /** What came in while blocks were streamed and little else was done: at least what the device does. And what the processor lost by it. */
+    readonly blockBytesPerSecond: number;
+    readonly blockMsPerByte: number;
     /** Ascending, the first one without misses. */
     readonly misses: readonly MissCost[];
   };
@@ -61,6 +66,7 @@ export function missCost(misses: readonly MissCost[], missCount: number): MissCo
   return {
     missCount,
     waitMs: at(({ waitMs }) => waitMs),
+    streamedMs: at(({ streamedMs }) => streamedMs),
     cacheMs: at(({ cacheMs }) => cacheMs),
     computeMs: at(({ computeMs }) => computeMs),
   };

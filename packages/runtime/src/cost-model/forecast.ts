@@ -2,13 +2,15 @@ import type { BundleIndex, LayerDemand, ModelDemand, PredictorPart } from "@flas
 import { headTensor } from "../head-tiles.js";
 import type { MemoryPlan } from "../memory-plan.js";
 import { windowOfSlots } from "../share-slots.js";
-import { batchMs, type DeviceSpeed } from "./device-costs.js";
+import { blockMs, serveMs } from "./block-costs.js";
+import type { DeviceSpeed } from "./device-costs.js";
 import { uniformDemand } from "./expected-hits.js";
 import type { KernelSpeed } from "./kernel-speed.js";
 import { type LayerCost, layerCost } from "./layer-cost.js";
 import { layerDemand } from "./layer-demand.js";
-import { type LookAheadShares, sparseWaitMs } from "./look-ahead-costs.js";
-import { streamReads } from "./read-costs.js";
+import type { LookAheadShares } from "./look-ahead-costs.js";
+import { missFactors, missSpread } from "./miss-spread.js";
+import { sparseWaitMs } from "./token-schedule.js";
 
 /** What a forecast is made from. */
 export interface ForecastRequest {
@@ -46,42 +48,75 @@ export interface TokenForecast {
   readonly assumptions: readonly string[];
 }
 
-/** Forecasts one token of decoding. Pure. */
+/** Forecasts one token of decoding: the mean of tokens that miss ever more. Pure. */
 export function forecastToken(request: ForecastRequest): TokenForecast {
-  const { bundle, kernel, predictor, plan } = request;
+  const { bundle, predictor, plan } = request;
   const demands = bundle.manifest.layers.map(
     ({ neuronCount }, layerIndex): LayerDemand =>
       layerDemand(bundle, predictor, request.demand, layerIndex) ?? uniformDemand(neuronCount, 1),
   );
-  const layers = demands.map((demand, layerIndex) => layerCost(request, layerIndex, demand));
-  const sum = (pick: (layer: LayerCost) => number): number =>
-    layers.reduce((total, layer) => total + pick(layer), 0);
-  const computeMs = sum((layer) => layer.beforeMs + layer.guessMs + layer.ffnMs) + kernel.headMs;
-  const cacheMs = sum((layer) => layer.cacheMs);
-  const headBytes = plan.headResident ? 0 : headTensor(bundle).lengthBytes;
-  const headReads = streamReads(headBytes);
-  const headIoMs = batchMs(
-    request.device,
-    headReads.requestCount,
-    headReads.requestBytes,
-    request.reader.inFlightMax,
+  const factors = demands.map((demand, layerIndex) =>
+    missFactors(missSpread(demand, plan.slotCountByLayer[layerIndex] ?? 0)),
   );
-  const ioMs = sum((layer) => layer.lateIoMs + layer.blockIoMs + layer.earlyIoMs) + headIoMs;
-  const ioWaitMs = predictor.dense
-    ? Math.max(0, ioMs - computeMs - cacheMs)
-    : sparseWaitMs(layers) + Math.max(0, headIoMs - kernel.headMs);
-  const namedCount = sum((layer) => layer.namedCount);
+  const tokens = factors[0]!.map((_, draw) =>
+    tokenCost(
+      request,
+      demands.map((demand, layerIndex) => layerCost(request, layerIndex, demand, factors[layerIndex]![draw])),
+    ),
+  );
+  const mean = (pick: (token: TokenCost) => number): number =>
+    tokens.reduce((total, token) => total + pick(token), 0) / tokens.length;
+  const [ioWaitMs, cacheMs, computeMs] = [
+    mean((token) => token.ioWaitMs),
+    mean((token) => token.cacheMs),
+    mean((token) => token.computeMs),
+  ];
+  const namedCount = mean((token) => token.namedCount);
   return {
     tokenMs: ioWaitMs + cacheMs + computeMs,
     ioWaitMs,
     cacheMs,
     computeMs,
-    ioMs,
-    readBytes: sum((layer) => layer.readBytes) + headBytes,
+    ioMs: mean((token) => token.ioMs),
+    readBytes: mean((token) => token.readBytes),
     namedShare: namedCount / demands.reduce((total, demand) => total + demand.neuronCount, 0),
-    hitShare: namedCount > 0 ? sum((layer) => layer.hitCount) / namedCount : 1,
+    hitShare: namedCount > 0 ? mean((token) => token.hitCount) / namedCount : 1,
     windowTokens: predictor.dense ? null : windowOfSlots(demands, plan.slotCountByLayer),
     assumptions: assumptionsOf(request),
+  };
+}
+
+/** One token's sums over its layers and the head. */
+type TokenCost = Pick<TokenForecast, "ioWaitMs" | "cacheMs" | "computeMs" | "ioMs" | "readBytes"> &
+  Pick<LayerCost, "namedCount" | "hitCount">;
+
+function tokenCost(request: ForecastRequest, layers: readonly LayerCost[]): TokenCost {
+  const { bundle, kernel, plan, predictor } = request;
+  const sum = (pick: (layer: LayerCost) => number): number =>
+    layers.reduce((total, layer) => total + pick(layer), 0);
+  const head = headTensor(bundle);
+  const headBytes = plan.headResident ? 0 : head.lengthBytes;
+  const tileCount = plan.headResident ? 1 : Math.max(1, Math.ceil(head.rowCount / plan.headTileRowCount));
+  const tileIoMs = blockMs(request, headBytes / tileCount);
+  const computeMs =
+    sum((layer) => layer.attendMs + layer.scoreMs + layer.guessMs + layer.ffnMs) +
+    kernel.headMs +
+    serveMs(request, headBytes);
+  const cacheMs = sum((layer) => layer.cacheMs);
+  const ioMs =
+    sum((layer) => layer.lateIoMs + layer.attentionIoMs + layer.predictorIoMs + layer.earlyIoMs) +
+    tileCount * tileIoMs;
+  const tileMs = (kernel.headMs + serveMs(request, headBytes)) / tileCount;
+  return {
+    ioWaitMs: predictor.dense
+      ? Math.max(0, ioMs - computeMs - cacheMs)
+      : sparseWaitMs(layers, { bufferCount: plan.blockBufferCount, tileCount, tileIoMs, tileMs }),
+    cacheMs,
+    computeMs,
+    ioMs,
+    readBytes: sum((layer) => layer.readBytes) + headBytes,
+    namedCount: sum((layer) => layer.namedCount),
+    hitCount: sum((layer) => layer.hitCount),
   };
 }
 

@@ -1,6 +1,8 @@
 import { isExactlySparse, type LayerDemand } from "@flashlm/contracts";
 import { layerBlock, layerTensor, predictorBlock } from "../blocks.js";
+import { findFamily } from "../families/registry.js";
 import { FLIGHT_COUNT } from "../plan-sizes.js";
+import { blockMs, serveMs } from "./block-costs.js";
 import { batchMs, worthwhileGapBytes } from "./device-costs.js";
 import { addedByEngine } from "./engine-costs.js";
 import { missCost, streamBytesPerSecond } from "./engine-speed.js";
@@ -14,15 +16,20 @@ export interface LayerCost {
   readonly namedCount: number;
   /** Found in slots, whatever is read early. */
   readonly hitCount: number;
-  /** From asking for what is read once the layer's neurons are known until it has landed. */
+  /** From asking for what is read once the layer's neurons are known until it has landed, on a device with nothing else to do first. */
   readonly lateIoMs: number;
-  /** The device's time for the layer's streamed blocks, which are read ahead. */
-  readonly blockIoMs: number;
-  /** The device's time for what is read a layer early, on a guess. */
+  /** The same of what is read a layer early, on a guess. */
   readonly earlyIoMs: number;
+  /** The device's time for the layer's streamed blocks, which are read ahead; 0 for resident ones. */
+  readonly attentionIoMs: number;
+  readonly predictorIoMs: number;
+  /** Whether the attention's block is in use until the layer's end. */
+  readonly isAttentionKept: boolean;
   readonly readBytes: number;
-  /** From the layer's input until its neurons are known. */
-  readonly beforeMs: number;
+  /** From the layer's input until its attention is done. */
+  readonly attendMs: number;
+  /** From there until its neurons are known. */
+  readonly scoreMs: number;
   /** Scoring the next layer's look-ahead head; 0 without one. */
   readonly guessMs: number;
   /** Activations of what need not be waited for, a part of {@link ffnMs}. */
@@ -31,45 +38,61 @@ export interface LayerCost {
   readonly cacheMs: number;
 }
 
-/** What a layer costs a token. Pure. */
-export function layerCost(request: ForecastRequest, layerIndex: number, demand: LayerDemand): LayerCost {
+/**
+ * What a layer costs a token. Pure.
+ *
+ * @param missFactor - how many times the mean of misses the token has.
+ */
+export function layerCost(
+  request: ForecastRequest,
+  layerIndex: number,
+  demand: LayerDemand,
+  missFactor = 1,
+): LayerCost {
   const { plan, predictor, kernel, positionCount } = request;
   const slotCount = plan.slotCountByLayer[layerIndex] ?? 0;
   const pinnedCount = plan.pinnedCountByLayer[layerIndex] ?? 0;
-  const namedCount = demand.namedPerToken;
-  const hitCount = namedCount * expectedHitShare(demand, slotCount, pinnedCount);
-  const missCount = namedCount - hitCount;
+  const hitCount = demand.namedPerToken * expectedHitShare(demand, slotCount, pinnedCount);
+  const missCount = Math.min(demand.neuronCount, missFactor * (demand.namedPerToken - hitCount));
+  const own = { ...demand, namedPerToken: hitCount + missCount };
   const early = earlyRecords(request, layerIndex, missCount);
   const lateCount = missCount - early.usedCount;
   const earlyCount = early.usedCount + early.wastedCount;
-  const reads = readsOf(request, lateCount, demand);
-  const earlyReads = readsOf(request, earlyCount, demand);
+  const reads = readsOf(request, lateCount, own);
+  const earlyReads = readsOf(request, earlyCount, own);
   const blocks = blockBytes(request, layerIndex);
-  const added = addedByEngine(request, demand, { lateCount, earlyCount, isGuessed: early.isGuessed });
+  const added = addedByEngine(request, own, { lateCount, earlyCount, isGuessed: early.isGuessed });
   const scoreMs = (bytes: number): number => (1000 * bytes) / kernel.scoreBytesPerSecond;
   const hasGuess =
     predictor.lookAhead === true && request.bundle.manifest.layers[layerIndex + 1] !== undefined;
+  const streamedBytes = blocks.attentionBytes + blocks.predictorBytes;
   return {
-    namedCount,
+    namedCount: own.namedPerToken,
     hitCount,
-    lateIoMs: recordIoMs(request, reads, lateCount),
-    blockIoMs: batchOf(request, streamReads(blocks.readBytes)),
-    earlyIoMs: recordIoMs(request, earlyReads, earlyCount),
+    lateIoMs: recordIoMs(request, reads, lateCount, streamedBytes > 0),
+    earlyIoMs: recordIoMs(request, earlyReads, earlyCount, streamedBytes > 0),
+    attentionIoMs: blockMs(request, blocks.attentionBytes),
+    predictorIoMs: blockMs(request, blocks.predictorBytes),
+    isAttentionKept: isAttentionKept(request),
     readBytes:
       reads.requestCount * reads.requestBytes +
       earlyReads.requestCount * earlyReads.requestBytes +
-      blocks.readBytes,
-    beforeMs:
-      kernel.layerMs +
-      positionCount * kernel.positionMs +
-      (predictor.dense ? 0 : scoreMs(blocks.scoredBytes)) +
-      added.stepMs,
+      streamedBytes,
+    attendMs: kernel.layerMs + positionCount * kernel.positionMs,
+    scoreMs:
+      (predictor.dense ? 0 : scoreMs(blocks.scoredBytes)) + added.stepMs + serveMs(request, streamedBytes),
     // A guess is scored, selected and listed as what is named is.
     guessMs: hasGuess ? scoreMs(blocks.guessBytes) + added.stepMs : 0,
-    hitMs: (hitCount + early.usedCount) * kernel.activationMs * added.scatter,
-    ffnMs: added.ffnMs + feedForwardMs(request, layerIndex, demand) * added.scatter,
+    hitMs: hitCount * kernel.activationMs * added.scatter,
+    ffnMs: added.ffnMs + feedForwardMs(request, layerIndex, own) * added.scatter,
     cacheMs: added.cacheMs,
   };
+}
+
+/** As `ForwardPass` has it: FFN biases, and what joins the FFN's result to the residual stream, are in the same block. */
+function isAttentionKept({ bundle }: ForecastRequest): boolean {
+  const { model } = bundle.manifest;
+  return model.ffn.bias || findFamily(model.family).afterFfn !== undefined;
 }
 
 /** Of a layer's misses those that a guess reads early, and what it reads in vain. The first layer has no layer before it that could guess. */
@@ -105,10 +128,8 @@ function readsOf(request: ForecastRequest, missCount: number, demand: LayerDeman
 function blockBytes(
   { bundle, plan, predictor }: ForecastRequest,
   layerIndex: number,
-): { readBytes: number; scoredBytes: number; guessBytes: number } {
+): { attentionBytes: number; predictorBytes: number; scoredBytes: number; guessBytes: number } {
   const block = predictorBlock(bundle, predictor, layerIndex);
-  const attentionBytes = plan.layerBlockResident[layerIndex] ? 0 : layerBlock(bundle, layerIndex).lengthBytes;
-  const predictorBytes = block && !plan.predictorBlockResident[layerIndex] ? block.lengthBytes : 0;
   const guessBytes = predictor.lookAhead
     ? predictor
         .tensorNames(bundle.manifest)
@@ -116,7 +137,8 @@ function blockBytes(
         .reduce((total, name) => total + (layerTensor(bundle, layerIndex, name)?.lengthBytes ?? 0), 0)
     : 0;
   return {
-    readBytes: attentionBytes + predictorBytes,
+    attentionBytes: plan.layerBlockResident[layerIndex] ? 0 : layerBlock(bundle, layerIndex).lengthBytes,
+    predictorBytes: block && !plan.predictorBlockResident[layerIndex] ? block.lengthBytes : 0,
     scoredBytes: Math.max(0, (block?.lengthBytes ?? 0) - guessBytes),
     guessBytes,
   };
@@ -147,9 +169,10 @@ function batchOf({ device, kernel, plan, predictor, reader }: ForecastRequest, r
   return Math.min(profiledMs, (1000 * requestCount * requestBytes) / rehearsed);
 }
 
-/** As rehearsed, where that was possible: it knows what becomes of a plan's requests. */
-function recordIoMs(request: ForecastRequest, reads: Reads, recordCount: number): number {
+/** As rehearsed, where that was possible: it knows what becomes of a plan's requests, beside streamed blocks and without. */
+function recordIoMs(request: ForecastRequest, reads: Reads, count: number, isStreamed: boolean): number {
   const { engine } = request.kernel;
-  if (request.predictor.dense || !engine || recordCount <= 0) return batchOf(request, reads);
-  return missCost(engine.sparse.misses, recordCount).waitMs;
+  if (request.predictor.dense || !engine || count <= 0) return batchOf(request, reads);
+  const { streamedMs, waitMs } = missCost(engine.sparse.misses, count);
+  return isStreamed ? streamedMs : waitMs;
 }

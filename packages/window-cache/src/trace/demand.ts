@@ -14,6 +14,9 @@ export class DemandCounter {
   // Element g of these: named / fresh for windows of at most g, given that g tokens came before.
   readonly #fresh = new Float64Array(DEMAND_WINDOW_MAX + 1);
   readonly #named = new Float64Array(DEMAND_WINDOW_MAX + 1);
+  // Element k: the token's units that are fresh for a window of k; then of all tokens with so many before them their count, sum and squares.
+  readonly #freshOfToken = new Float64Array(DEMAND_WINDOW_MAX + 1);
+  readonly #moments = Array.from({ length: 3 }, () => new Float64Array(DEMAND_WINDOW_MAX + 1));
   /** By share of the units, first (hottest) ones first. */
   readonly #uses = new Float64Array(DEMAND_COVERAGE_STEPS + 1);
   #useCount = 0;
@@ -32,21 +35,32 @@ export class DemandCounter {
     this.#lastToken[unit] = token;
     this.#named[windowMost]!++;
     this.#fresh[Math.min(gap - 1, windowMost)]!++;
+    this.#freshOfToken[Math.min(gap - 1, windowMost)]!++;
     this.#uses[Math.floor((unit * DEMAND_COVERAGE_STEPS) / this.#unitCount) + 1]!++;
     this.#useCount++;
   }
 
   /** The token has named all. */
   endToken(): void {
+    const [counts, sums, squares] = this.#moments;
+    let freshCount = 0;
+    for (let window = Math.min(this.#tokenCount, DEMAND_WINDOW_MAX); window >= 1; window--) {
+      freshCount += this.#freshOfToken[window]!;
+      counts![window]!++;
+      sums![window]! += freshCount;
+      squares![window]! += freshCount * freshCount;
+    }
+    this.#freshOfToken.fill(0);
     this.#tokenCount++;
   }
 
-  /** Neurons per token, how many of them are fresh by window, and how popular the first records are. */
+  /** Neurons per token, how many of them are fresh by window and how that varies, and how popular the first records are. */
   demand(): LayerDemand {
     return {
       neuronCount: this.#unitCount,
       namedPerToken: this.#useCount / Math.max(1, this.#tokenCount),
       freshShareByWindow: this.#freshShares(),
+      freshSpreadByWindow: this.#freshSpreads(),
       coverageByShare: this.#coverage(),
     };
   }
@@ -68,6 +82,20 @@ export class DemandCounter {
     return shares;
   }
 
+  /** Of windows longer than the text that of the longest one it has. */
+  #freshSpreads(): number[] {
+    const [counts, sums, squares] = this.#moments;
+    let spread = 0;
+    return Array.from({ length: DEMAND_WINDOW_MAX }, (_, index) => {
+      const count = counts![index + 1]!;
+      if (count < 2) return spread;
+      const mean = sums![index + 1]! / count;
+      const variance = Math.max(0, squares![index + 1]! / count - mean * mean);
+      spread = mean > 0 ? Math.sqrt(variance) / mean : 0;
+      return spread;
+    });
+  }
+
   #coverage(): number[] {
     let sum = 0;
     return Array.from(this.#uses, (count) => {
@@ -79,7 +107,7 @@ export class DemandCounter {
 
 /** Bytes that a {@link DemandCounter} of so many units takes. */
 export function demandCounterBytes(unitCount: number): number {
-  return 4 * unitCount + 8 * (2 * (DEMAND_WINDOW_MAX + 1) + DEMAND_COVERAGE_STEPS + 1);
+  return 4 * unitCount + 8 * (6 * (DEMAND_WINDOW_MAX + 1) + DEMAND_COVERAGE_STEPS + 1);
 }
 
 /** What a trace asks of each layer. */

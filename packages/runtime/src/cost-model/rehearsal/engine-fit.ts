@@ -1,4 +1,4 @@
-import type { EngineSpeed, MissCost } from "../engine-speed.js";
+import { type EngineSpeed, type MissCost, missCost } from "../engine-speed.js";
 import type { KernelSpeed } from "../kernel-speed.js";
 import type { Scene } from "./play.js";
 import type { LayerTime } from "./stage.js";
@@ -17,10 +17,19 @@ export interface DensePlay extends LayerTime {
 /** Beyond this, records in slots were disturbed rather than scattered. */
 const SCATTER_MAX = 2;
 
-/** What plays without misses (few hits, then many) and with ever more of them say of the engine. Pure. */
+/** Plays of a stage whose attention is streamed. */
+export interface StreamedPlays {
+  /** Of a layer's attention. */
+  readonly blockBytes: number;
+  /** With few hits: without misses, then with ever more of them. */
+  readonly plays: readonly SparsePlay[];
+}
+
+/** What plays without misses (few hits, then many) and with ever more of them say of the engine, and what streaming adds to them. Pure. */
 export function sparseSpeed(
   [few, many, ...missing]: readonly SparsePlay[],
   kernel: KernelSpeed,
+  streamed: StreamedPlays,
 ): EngineSpeed["sparse"] {
   const moreCount = many!.hitCount - few!.hitCount;
   const slope = (pick: (time: LayerTime) => number): number =>
@@ -35,13 +44,43 @@ export function sparseSpeed(
     const namedCount = scene.hitCount + scene.missCount;
     return {
       missCount: scene.missCount,
-      waitMs: scene.waitMs,
+      // Hits are computed while the reads are under way.
+      waitMs: scene.waitMs > 0 ? scene.waitMs + scene.hitCount * kernel.activationMs * scatter : 0,
+      streamedMs: 0,
       cacheMs: Math.max(0, scene.cacheMs - cacheLayerMs - namedCount * cacheNamedMs),
       computeMs: Math.max(0, scene.computeMs - kernel.layerMs - stepMs - namedCount * namedMs),
     };
   });
-  const none = { missCount: 0, waitMs: 0, cacheMs: 0, computeMs: 0 };
-  return { stepMs, scatter, cacheLayerMs, cacheNamedMs, misses: neverLess([none, ...misses]) };
+  const none = { missCount: 0, waitMs: 0, streamedMs: 0, cacheMs: 0, computeMs: 0 };
+  const [alone] = streamed.plays;
+  return {
+    stepMs,
+    scatter,
+    cacheLayerMs,
+    cacheNamedMs,
+    blockBytesPerSecond: (1000 * streamed.blockBytes) / Math.max(1e-3, layerMs(alone!)),
+    blockMsPerByte: Math.max(0, alone!.computeMs - few!.computeMs) / streamed.blockBytes,
+    misses: withStreamed(neverLess([none, ...misses]), streamed.plays),
+  };
+}
+
+const layerMs = ({ waitMs, cacheMs, computeMs }: LayerTime): number => waitMs + cacheMs + computeMs;
+
+/** Where blocks are streamed, a layer's time is the device's, and misses take what they add to it: never less than they take by themselves. */
+function withStreamed(misses: readonly MissCost[], [alone, ...streamed]: readonly SparsePlay[]): MissCost[] {
+  const added = ascending(streamed.map((play) => Math.max(0, layerMs(play) - layerMs(alone!))));
+  const points = [0, ...added].map((streamedMs, index) => ({
+    missCount: index === 0 ? 0 : streamed[index - 1]!.missCount,
+    waitMs: 0,
+    streamedMs,
+    cacheMs: 0,
+    computeMs: 0,
+  }));
+  if (points.length < 2) return [...misses];
+  return misses.map((cost) => ({
+    ...cost,
+    streamedMs: Math.max(cost.waitMs, missCost(points, cost.missCount).streamedMs),
+  }));
 }
 
 /** More misses never cost less: where measurements say so, both count as their mean. */
@@ -53,6 +92,7 @@ function neverLess(misses: readonly MissCost[]): MissCost[] {
   return misses.map(({ missCount }, index) => ({
     missCount,
     waitMs: waitMs[index]!,
+    streamedMs: waitMs[index]!,
     cacheMs: cacheMs[index]!,
     computeMs: computeMs[index]!,
   }));
@@ -100,7 +140,9 @@ export function denseSpeed(plays: readonly DensePlay[], kernel: KernelSpeed): En
 
 /** The next chunks are read while one is computed, so that all of a layer's time is the device's. */
 function streamOf(play: DensePlay): EngineSpeed["dense"]["streams"][number] {
-  const layerMs = play.waitMs + play.cacheMs + play.computeMs;
   const layerBytes = play.neuronCount * play.recordBytes;
-  return { flightBytes: play.flightBytes, bytesPerSecond: (1000 * layerBytes) / Math.max(1e-3, layerMs) };
+  return {
+    flightBytes: play.flightBytes,
+    bytesPerSecond: (1000 * layerBytes) / Math.max(1e-3, layerMs(play)),
+  };
 }

@@ -19,6 +19,7 @@ const SLOT_SHARE = 0.5;
 const FEW_HITS = 0.03;
 const MANY_HITS = 0.3;
 const MISSES = [0.003, 0.02, 0.08, 0.25, 0.5] as const;
+const STREAMED_MISSES = [0.02, 0.25] as const;
 /** The smallest staging that plans make, where chunks cost most, and what plans of small models mostly have. */
 const SMALL_FLIGHT_BYTES = 64 * 1024;
 const MIDDLE_FLIGHT_BYTES = 512 * 1024;
@@ -51,11 +52,15 @@ export async function rehearse(
   const affordable = Math.floor(ATTENTION_BYTES_MAX / layerBlock(parts.bundle, 0).lengthBytes);
   const layerCount = Math.max(1, Math.min(LAYER_COUNT_MAX, layers.length, affordable));
   const bundle = firstLayers(parts.bundle, layerCount);
-  const sparse = await rehearseSparse({ ...parts, bundle }, options);
+  const sparse = await rehearseSparse({ ...parts, bundle }, options, false);
+  const streamed = {
+    blockBytes: layerBlock(bundle, 0).lengthBytes,
+    plays: await rehearseSparse({ ...parts, bundle }, options, true),
+  };
   const large = await rehearseDense({ ...parts, bundle }, options, null);
   const middle = await rehearseDense({ ...parts, bundle }, options, MIDDLE_FLIGHT_BYTES);
   const small = await rehearseDense({ ...parts, bundle }, options, SMALL_FLIGHT_BYTES);
-  return { sparse: sparseSpeed(sparse, kernel), dense: denseSpeed([large, middle, small], kernel) };
+  return { sparse: sparseSpeed(sparse, kernel, streamed), dense: denseSpeed([large, middle, small], kernel) };
 }
 
 function totalMs({ waitMs, cacheMs, computeMs }: LayerTime): number {
@@ -66,14 +71,22 @@ function neuronCountOf({ manifest }: BundleIndex): number {
   return Math.min(...manifest.layers.map(({ neuronCount }) => neuronCount));
 }
 
-async function rehearseSparse(parts: EngineParts, options: RehearsalOptions): Promise<SparsePlay[]> {
+async function rehearseSparse(
+  parts: EngineParts,
+  options: RehearsalOptions,
+  streamsBlocks: boolean,
+): Promise<SparsePlay[]> {
   const { layers, record } = parts.bundle.manifest;
   const neuronCount = neuronCountOf(parts.bundle);
   const affordable = Math.floor(SLOT_BYTES_MAX / layers.length / record.strideBytes);
   const slotCount = Math.max(1, Math.min(Math.ceil(SLOT_SHARE * neuronCount), affordable));
   const script: Script = { namedByLayer: [] };
   const predictor = scriptedPredictor(script);
-  const stage = await setStage({ ...parts, predictor }, options, { slotCount, flightBytes: null });
+  const stage = await setStage({ ...parts, predictor }, options, {
+    slotCount,
+    flightBytes: null,
+    streamsBlocks,
+  });
   const random = sameRandom();
   const sceneOf = (hitShare: number, missShare: number): Scene => ({
     hitCount: Math.ceil(Math.min(slotCount, hitShare * neuronCount)),
@@ -81,11 +94,13 @@ async function rehearseSparse(parts: EngineParts, options: RehearsalOptions): Pr
   });
   const scenes = [
     sceneOf(FEW_HITS, 0),
-    sceneOf(MANY_HITS, 0),
-    ...MISSES.map((share) => sceneOf(FEW_HITS, share)).filter(
-      // Narrow layers have the same number of misses at several shares.
-      ({ missCount }, index, all) => missCount !== all[index - 1]?.missCount,
-    ),
+    ...(streamsBlocks ? [] : [sceneOf(MANY_HITS, 0)]),
+    ...(streamsBlocks ? STREAMED_MISSES : MISSES)
+      .map((share) => sceneOf(FEW_HITS, share))
+      .filter(
+        // Narrow layers have the same number of misses at several shares.
+        ({ missCount }, index, all) => missCount !== all[index - 1]?.missCount,
+      ),
   ];
   try {
     const run = (scene: Scene) => play(stage, () => writeScene(script, stage, scene, random));
@@ -105,7 +120,11 @@ async function rehearseDense(
   options: RehearsalOptions,
   flightBytes: number | null,
 ): Promise<DensePlay> {
-  const stage = await setStage({ ...parts, predictor: DENSE }, options, { slotCount: 0, flightBytes });
+  const stage = await setStage({ ...parts, predictor: DENSE }, options, {
+    slotCount: 0,
+    flightBytes,
+    streamsBlocks: false,
+  });
   const { strideBytes } = parts.bundle.manifest.record;
   const neuronCount = neuronCountOf(parts.bundle);
   try {

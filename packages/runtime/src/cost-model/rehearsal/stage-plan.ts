@@ -1,5 +1,5 @@
 import type { EngineOptions, EngineParts } from "../../engine.js";
-import { type MemoryPlan, planMemory } from "../../memory-plan.js";
+import { BLOCK_BUFFER_COUNT, type MemoryPlan, planMemory } from "../../memory-plan.js";
 import { kernelNeedsOf } from "../../plan-engine.js";
 import { FLIGHT_COUNT, padded } from "../../plan-sizes.js";
 
@@ -8,6 +8,8 @@ export interface StageSizes {
   readonly slotCount: number;
   /** Staging of each flight; null takes what a plan without limit has. */
   readonly flightBytes: number | null;
+  /** Whether attention passes through a ring of buffers, as with little memory, instead of staying. */
+  readonly streamsBlocks: boolean;
 }
 
 /** Weights that a stage does not load. */
@@ -17,7 +19,7 @@ const ABSENT = ["neuron slots", "embeddings and head", "read buffers"];
 export function planStage(
   parts: EngineParts,
   options: Pick<EngineOptions, "threadCount" | "cacheDtype">,
-  { slotCount, flightBytes }: StageSizes,
+  { slotCount, flightBytes, streamsBlocks }: StageSizes,
 ): { plan: MemoryPlan; memoryBytes: number } {
   const { bundle, predictor } = parts;
   const { layers, record } = bundle.manifest;
@@ -36,6 +38,8 @@ export function planStage(
     flightBytes: Math.min(flightBytes ?? whole.flightBytes, whole.flightBytes),
     slotCountByLayer: layers.map(({ neuronCount }) => Math.min(slotCount, neuronCount)),
     pinnedCountByLayer: layers.map(() => 0),
+    layerBlockResident: layers.map(() => !streamsBlocks),
+    blockBufferCount: streamsBlocks ? BLOCK_BUFFER_COUNT.full : 0,
   };
   const slotBytes = plan.slotCountByLayer.reduce(
     (total, count) => total + padded(count * record.strideBytes),
@@ -44,5 +48,6 @@ export function planStage(
   const otherBytes = whole.rows
     .filter(({ owner }) => !ABSENT.includes(owner))
     .reduce((total, { plannedBytes }) => total + plannedBytes, 1024 * 1024);
-  return { plan, memoryBytes: otherBytes + slotBytes + FLIGHT_COUNT * plan.flightBytes };
+  const ringBytes = plan.blockBufferCount * plan.blockBufferBytes;
+  return { plan, memoryBytes: otherBytes + slotBytes + ringBytes + FLIGHT_COUNT * plan.flightBytes };
 }

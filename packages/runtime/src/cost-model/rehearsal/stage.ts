@@ -70,13 +70,13 @@ async function build(
   const checkAbort = (): void => {};
   const blocks = bundle.manifest.layers.map((_, layerIndex) => layerBlock(bundle, layerIndex));
   const residency = new Residency(reader, kernels, {
-    bufferBytes: 0,
-    bufferCount: 0,
+    bufferBytes: plan.blockBufferBytes,
+    bufferCount: plan.blockBufferCount,
     largestBlockBytes: Math.max(...blocks.map(({ lengthBytes }) => lengthBytes)),
     checkAbort,
   });
   for (const [layerIndex, block] of blocks.entries())
-    await residency.add(`attention.${layerIndex}`, block, true);
+    await residency.add(`attention.${layerIndex}`, block, plan.layerBlockResident[layerIndex] ?? true);
   // Checksums are of a run's first reads.
   const { cache, records } = createRecords(
     parts,
@@ -103,26 +103,33 @@ async function build(
   });
   const activation = kernels.memory.floats(state.activation, bundle.manifest.model.ffn.neuronCount);
   const token = (): Promise<LayerTime> =>
-    timeToken(forward, records, activation, bundle.manifest.layers.length);
+    timeToken({ forward, records, residency, activation, layerCount: bundle.manifest.layers.length });
   const close = async (): Promise<void> => {
     records.reset();
+    residency.reset();
     await reader.close();
     await kernels.close();
   };
   return { bundle, cache, plan, token, close };
 }
 
-async function timeToken(
-  forward: ForwardPass,
-  records: RecordStream,
-  activation: Float32Array,
-  layerCount: number,
-): Promise<LayerTime> {
-  const before = { waitMs: records.waitMs, cacheMs: records.manageMs, keptCount: forward.keptNeurons };
+/** What a token is timed by. */
+interface TimedParts {
+  readonly forward: ForwardPass;
+  readonly records: RecordStream;
+  readonly residency: Residency;
+  readonly activation: Float32Array;
+  readonly layerCount: number;
+}
+
+async function timeToken(parts: TimedParts): Promise<LayerTime> {
+  const { forward, records, residency, activation, layerCount } = parts;
+  const waited = (): number => records.waitMs + residency.waitMs;
+  const before = { waitMs: waited(), cacheMs: records.manageMs, keptCount: forward.keptNeurons };
   const start = performance.now();
   await forward.run([0], 1, 0);
   const tokenMs = performance.now() - start;
-  const waitMs = (records.waitMs - before.waitMs) / layerCount;
+  const waitMs = (waited() - before.waitMs) / layerCount;
   const cacheMs = (records.manageMs - before.cacheMs) / layerCount;
   const lastCount = Math.max(1, Math.floor((forward.keptNeurons - before.keptCount) / layerCount));
   let activeCount = 0;
