@@ -276,12 +276,6 @@ export interface KernelSet {
   compile(ops: readonly KernelOp[]): KernelProgram;
   /** Runs a program; returns a promise only where the target is really asynchronous. */
   run(program: KernelProgram): void | Promise<void>;
-  /**
-   * A hint that these programs run next, in this order, once what comes before them is done: threads without work meanwhile may bring their weights
-   * nearer. Takes the place of the hint before it (an empty one does nothing), ends with the first of them, changes no result. Their address words must hold what they will hold.
-   * Targets that have nothing of the kind leave it out.
-   */
-  warm?(programs: readonly KernelProgram[]): void;
   /** Stops threads and frees memory, whose contents are lost; native sets on Linux give it back to the system at once. Idempotent. */
   close(): Promise<void>;
 }

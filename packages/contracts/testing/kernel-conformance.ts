@@ -223,37 +223,6 @@ function polynomialRemainder(bytes: Uint8Array): number {
   return Number(reversed(Number(message), 32) ^ 0xffffffffn);
 }
 
-function hintCases(set: () => KernelSet): void {
-  it("warming changes no result", async () => {
-    const fixture = new KernelFixture(set(), 12);
-    const [rows, columns] = [300, 640];
-    const source = fixture.vector(columns);
-    const jobs = [true, false].map((moving) => {
-      const weight = fixture.weight("f16", rows, columns, moving);
-      const target = fixture.memory(rows * 4);
-      const places = { weight: weight.ref, source: source.handle, target, accumulate: false };
-      return {
-        weight,
-        target,
-        program: set().compile([{ op: "matmul", tokenCount: fixture.word(1), ...places }]),
-      };
-    });
-    const programs = jobs.map(({ program }) => program);
-    // In order, out of order, and again before anything has run.
-    for (const named of [programs, [...programs].reverse(), programs, [programs[1]!], []]) {
-      set().warm?.(named);
-      for (const { program } of jobs) await set().run(program);
-      set().warm?.(named);
-    }
-    for (const { weight, target } of jobs) {
-      fixture.read(target, rows).forEach((got, row) => {
-        const dot = oracleDot(weight.values, row, source.values, 0, columns);
-        expectClose(`row ${row}`, got, dot.sum, TOLERANCE.sum(columns, dot.absolute));
-      });
-    }
-  });
-}
-
 function refusalCases(set: () => KernelSet): void {
   it("compile refuses shapes that do not fit", () => {
     const fixture = new KernelFixture(set(), 5);
@@ -329,7 +298,6 @@ export function kernelConformance(options: KernelConformanceOptions): void {
     quantisedCases(current);
     vectorCases(current);
     crcCases(current);
-    hintCases(current);
     refusalCases(current);
   });
 }

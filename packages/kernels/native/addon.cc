@@ -169,20 +169,6 @@ napi_value run(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/** warm(handle, index, first): weights of a program that runs soon. */
-napi_value warm(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Engine* engine = arguments.count == 3 ? engineOf(env, arguments.values[0]) : nullptr;
-  uint32_t index = 0;
-  bool first = false;
-  if (engine == nullptr || napi_get_value_uint32(env, arguments.values[1], &index) != napi_ok || index >= engine->programCount() ||
-      napi_get_value_bool(env, arguments.values[2], &first) != napi_ok) {
-    return fail(env, "warm expects an open handle, the index of a program and a boolean");
-  }
-  engine->warm(index, first);
-  return nullptr;
-}
-
 /** close(handle): stops the threads and empties the arena. */
 napi_value close(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
@@ -230,7 +216,6 @@ napi_value initialise(napi_env env, napi_value exports) {
   add(env, exports, "create", create);
   add(env, exports, "compile", compile);
   add(env, exports, "run", run);
-  add(env, exports, "warm", warm);
   add(env, exports, "close", close);
   add(env, exports, "readRange", readRange);
   add(env, exports, "multiplyAdd", multiplyAdd);

@@ -45,7 +45,7 @@ void multiplyPiece(void* pointer, uint32_t, uint32_t) {
 
 }  // namespace
 
-Engine::Engine(uint8_t* arena, uint64_t arenaBytes, uint32_t threadCount, const Variant& variant) : variant_(variant), warmer_(warmLimitBytes()), pool_(threadCount, warmer_) {
+Engine::Engine(uint8_t* arena, uint64_t arenaBytes, uint32_t threadCount, const Variant& variant) : variant_(variant), pool_(threadCount) {
   for (uint32_t thread = 0; thread < threadCount; thread++) {
     uint8_t* scratch = allocatePages(kScratchBytes);
     if (scratch == nullptr) {
@@ -91,10 +91,6 @@ bool Engine::compile(const double* words, size_t count, uint32_t& index, std::st
 
 int Engine::run(uint32_t index) {
   run_.fault = kFaultNone;
-  if (index == warmed_) {
-    warmer_.clear();
-    warmed_ = UINT32_MAX;
-  }
   pool_.wake();
   for (const Op& op : programs_[index].ops) {
     const uint32_t tokens = op.tokenCount == 0 ? 1 : run_.word(op.tokenCount);
@@ -102,22 +98,6 @@ int Engine::run(uint32_t index) {
     if (run_.fault != kFaultNone) break;
   }
   return run_.fault;
-}
-
-void Engine::warm(uint32_t index, bool first) {
-  if (pool_.threadCount() == 1) return;
-  if (first) {
-    warmer_.clear();
-    warmed_ = index;
-  }
-  for (const Op& op : programs_[index].ops) {
-    if (op.code != kOpMatmul) continue;
-    const uint64_t lengthBytes = rowBytes(op.weight.dtype, op.weight.columnCount) * op.weight.rowCount;
-    const Reference& base = op.weight.base;
-    const uint64_t at = (base.wordBytes ? static_cast<uint64_t>(run_.word(base.wordBytes)) << 4 : 0) + base.offsetBytes;
-    if (run_.inside(at, lengthBytes)) warmer_.add(run_.arena + at, lengthBytes);
-  }
-  pool_.wake();
 }
 
 bool Engine::readRange(uint64_t offsetBytes, uint64_t lengthBytes) {

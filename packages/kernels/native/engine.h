@@ -22,8 +22,6 @@ class Engine {
   bool compile(const double* words, size_t count, uint32_t& index, std::string& reason);
   /** A Fault. */
   int run(uint32_t index);
-  /** Lets threads without work ask for the weights of a program that runs soon, behind those of the programs named before it; `first` forgets these. */
-  void warm(uint32_t index, bool first);
   size_t programCount() const { return programs_.size(); }
 
   /** Reads a range of the arena on all threads, as the benchmarks' measure of memory. False outside the arena. */
@@ -35,15 +33,12 @@ class Engine {
   uint8_t* shared(uint64_t lengthBytes);
 
   const Variant& variant_;
-  Warmer warmer_;
   Pool pool_;
   std::vector<uint8_t*> scratch_;
   uint8_t* shared_ = nullptr;
   uint64_t sharedBytes_ = 0;
   std::vector<Program> programs_;
   Run run_;
-  /** The first program that is being warmed; once it runs, warming would come too late. */
-  uint32_t warmed_ = UINT32_MAX;
 };
 
 }  // namespace flashlm

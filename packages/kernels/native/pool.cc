@@ -33,7 +33,7 @@ inline bool hasWork(uint64_t claims) { return nextPiece(claims) < pieceCountOf(c
 
 }  // namespace
 
-Pool::Pool(uint32_t threadCount, Warmer& warmer) : threadCount_(threadCount), warmer_(warmer) {
+Pool::Pool(uint32_t threadCount) : threadCount_(threadCount) {
   try {
     for (uint32_t thread = 1; thread < threadCount; thread++) threads_.emplace_back([this, thread] { work(thread); });
   } catch (...) {
@@ -108,14 +108,14 @@ void Pool::sleepUntilNews(uint64_t seen) {
 
 void Pool::work(uint32_t thread) {
   while (!stopping_.load(std::memory_order_relaxed)) {
-    if (claimAndDo(thread) || warmer_.step()) continue;
+    if (claimAndDo(thread)) continue;
     const uint64_t seen = claims_.load(std::memory_order_relaxed);
     const auto until = std::chrono::steady_clock::now() + kLookFor;
     bool found = false;
     while (!found && std::chrono::steady_clock::now() < until) {
       for (int look = 0; look < kLooksPerGlance && !found; look++) {
         pause();
-        found = hasWork(claims_.load(std::memory_order_relaxed)) || warmer_.hasWork();
+        found = hasWork(claims_.load(std::memory_order_relaxed));
       }
     }
     if (!found && !stopping_.load()) sleepUntilNews(seen);

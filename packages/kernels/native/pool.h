@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "run.h"
-#include "warmer.h"
 
 namespace flashlm {
 
@@ -17,8 +16,8 @@ constexpr uint32_t kPiecesMax = 1u << 19;
 
 class Pool {
  public:
-  /** Starts threadCount - 1 threads, which turn to `warmer` when there is no work. @throws std::system_error where the system has none left. */
-  Pool(uint32_t threadCount, Warmer& warmer);
+  /** Starts threadCount - 1 threads. @throws std::system_error where the system has none left. */
+  explicit Pool(uint32_t threadCount);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -39,7 +38,6 @@ class Pool {
   void awaitDone(uint32_t pieceCount);
 
   const uint32_t threadCount_;
-  Warmer& warmer_;
   // The job is written before the claim word is, and stays as long as a claimed piece is not done.
   PieceFunction function_ = nullptr;
   void* job_ = nullptr;

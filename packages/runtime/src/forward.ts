@@ -101,7 +101,6 @@ export class ForwardPass {
   /** The layer's FFN, record chunk by record chunk: activations of hits while misses land, then the down projection in neuron order. */
   async #feedForward(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
     const { kernels, records, dense, lookAhead } = this.#parts;
-    this.#warmNext(layerIndex);
     if (!dense) await this.#ask(layerIndex, tokenCount, windowTokens);
     else {
       if (records.lastOpenLayer < layerIndex)
@@ -127,13 +126,6 @@ export class ForwardPass {
       records.finish(flight);
       lookAhead?.pump();
     }
-  }
-
-  /** While neurons are chosen and awaited, threads without work ask memory for what the next layer begins with. */
-  #warmNext(layerIndex: number): void {
-    const { kernels, residency, attentionPrograms } = this.#parts;
-    const next = attentionPrograms[layerIndex + 1];
-    if (next && kernels.warm && residency.isResident(`attention.${layerIndex + 1}`)) kernels.warm(next);
   }
 
   /** Biases are resident with the layer's attention, whose place may change from token to token. */

@@ -142,11 +142,6 @@ export class Residency {
     this.#nextStreamed = this.#streamed.indexOf(block);
   }
 
-  /** Whether a block stays where it is. */
-  isResident(name: string): boolean {
-    return this.#blocks.get(name)?.resident === true;
-  }
-
   /** Starts reading the next streamed blocks as far as buffers are free. Never blocks. */
   pump(): void {
     while (this.#streamed.length > 0 && this.#freeBuffers.length > 0) {

@@ -20,8 +20,6 @@ export interface NativeAddon {
   compile(handle: NativeHandle, words: Float64Array): number;
   /** A fault of native/codes.h; 0 is none. */
   run(handle: NativeHandle, program: number): number;
-  /** `first` forgets the programs that were named before. */
-  warm(handle: NativeHandle, program: number, first: boolean): void;
   close(handle: NativeHandle): void;
   readRange(handle: NativeHandle, offsetBytes: number, lengthBytes: number): void;
   multiplyAdd(handle: NativeHandle, count: number): number;
@@ -33,7 +31,7 @@ export type LoadedAddon =
   | { readonly addon: undefined; readonly reason: string };
 
 /** Version of native/codes.h that this host speaks. */
-const ABI_VERSION = 2;
+const ABI_VERSION = 1;
 
 /** The builder that every package with native sources brings along (dist/addon.js). */
 interface AddonBuilder {

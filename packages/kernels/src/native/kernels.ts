@@ -75,13 +75,15 @@ export class NativeKernels implements KernelSet {
   }
 
   run(program: KernelProgram): void {
-    const fault = this.#addon.run(this.#handle, this.#indexOf(program));
+    this.#checkOpen();
+    if (!(program instanceof NativeProgram) || program.owner !== this) {
+      throw new FlashlmError(
+        "KERNEL_SHAPE",
+        "expected a program that this kernel set compiled, got another's",
+      );
+    }
+    const fault = this.#addon.run(this.#handle, program.index);
     if (fault !== 0) throw new FlashlmError("KERNEL_SHAPE", FAULTS[fault] ?? `fault ${fault}`);
-  }
-
-  warm(programs: readonly KernelProgram[]): void {
-    for (let position = 0; position < programs.length; position++)
-      this.#addon.warm(this.#handle, this.#indexOf(programs[position]!), position === 0);
   }
 
   /** Reads a range of the arena on all threads and does nothing else: what benchmarks compare ops with. */
@@ -100,12 +102,6 @@ export class NativeKernels implements KernelSet {
     if (this.#closed) return;
     this.#closed = true;
     this.#addon.close(this.#handle);
-  }
-
-  #indexOf(program: KernelProgram): number {
-    this.#checkOpen();
-    if (program instanceof NativeProgram && program.owner === this) return program.index;
-    throw new FlashlmError("KERNEL_SHAPE", "expected a program that this kernel set compiled, got another's");
   }
 
   #checkOpen(): void {
