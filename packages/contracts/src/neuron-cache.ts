@@ -77,7 +77,7 @@ export interface NeuronCache {
     steps?: Uint8Array,
   ): NeuronLease;
   /**
-   * Tells a layer's scores of the token that is decoded, before its acquire with "window": the higher, the likelier the unit is named, now and
+   * Tells a layer's scores of the token that is decoded, before its acquire with "window", and where they are guessed a layer early also before that with "guess": the higher, the likelier the unit is named, now and
    * soon. A hint that decides at most which units stay. `[unitCount of the layer]`, borrowed for the call. Absent in caches that make no use of it.
    * @throws CACHE_RANGE.
    */

@@ -53,6 +53,8 @@ export interface SparsityPredictor {
     target: PredictionTarget,
     margin: number,
   ): number;
+  /** What {@link scores} are, of layer `layerIndex + 1`, as the look-ahead head of `layerIndex` last scored them. Absent where {@link scores} are. */
+  lookAheadScores?(layerIndex: LayerIndex): Float32Array;
 }
 
 /** A predictor as something that can be chosen: what it is, what it needs, how to make it. */

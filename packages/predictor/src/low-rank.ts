@@ -177,6 +177,7 @@ function createOwn(name: string, options: LowRankOptions, context: PredictorCont
     lookAheadProgram: (layerIndex) => nextPrograms[layerIndex] ?? null,
     lookAheadInto: (layerIndex, tokenCount, { mask }, margin) =>
       next.select(layerIndex, elementCount(layerIndex + 1, tokenCount, mask), mask, margin),
+    lookAheadScores: (layerIndex) => rowOf(next.area(layerIndex), manifest, layerIndex + 1),
   };
 }
 

@@ -17,7 +17,7 @@ import {
 import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
 import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
-import { createFlight } from "./flight.js";
+import { createFlight, type Flight } from "./flight.js";
 import { FlightReads } from "./flight-reads.js";
 import { ForwardPass } from "./forward.js";
 import { createHead } from "./head.js";
@@ -26,7 +26,7 @@ import { LookAhead } from "./look-ahead.js";
 import type { MemoryPlan } from "./memory-plan.js";
 import { attachMemory, memoryCopy } from "./memory-windows.js";
 import { kernelNeedsOf } from "./plan-engine.js";
-import { FLIGHT_COUNT } from "./plan-sizes.js";
+import { FLIGHT_COUNT, GUESS_FLIGHT_COUNT } from "./plan-sizes.js";
 import { compileLayers } from "./programs.js";
 import { READ_BYTES_MAX } from "./read-into.js";
 import { RecordStream } from "./record-stream.js";
@@ -128,15 +128,15 @@ export function createRecords(
     copy(base + to * strideBytes, base + from * strideBytes, strideBytes);
   };
   const planner = createPlanner(parts, reader);
-  const flights = Array.from({ length: FLIGHT_COUNT }, () => createFlight(bundle, plan, kernels, state));
+  const flightsOf = (count: number): Flight[] =>
+    Array.from({ length: count }, () => createFlight(bundle, plan, kernels, state));
+  const flights = flightsOf(FLIGHT_COUNT);
   const { flightBytes } = plan;
   const reads = new FlightReads({ bundle, reader, planner, copy, flightBytes });
   const verifier = new RecordVerifier(bundle, kernels, options.verify ?? "first");
   const shared = { bundle, cache, slotBase, reads, verifier };
   const records = new RecordStream({ ...shared, planner, flights, flightBytes });
-  const lookAhead = parts.predictor.lookAhead
-    ? new LookAhead({ ...shared, flight: createFlight(bundle, plan, kernels, state) })
-    : null;
+  const lookAhead = parts.predictor.lookAhead ? new LookAhead(shared, flightsOf(GUESS_FLIGHT_COUNT)) : null;
   return { cache, records, lookAhead, planner };
 }
 

@@ -115,7 +115,7 @@ export class ForwardPass {
       flight.words[2] = flight.count;
       this.#pointAtBiases(flight);
       await this.#activate(flight, 0, flight.readyCount, tokenCount);
-      if (first && !dense) await this.#readNext(layerIndex, tokenCount);
+      if (first && !dense) await lookAhead?.land(layerIndex);
       await records.land(flight);
       await this.#activate(flight, flight.readyCount, flight.count, tokenCount);
       lookAhead?.pump();
@@ -151,7 +151,7 @@ export class ForwardPass {
     if (running) await running;
   }
 
-  /** Predicts the layer's neurons and asks for their records. */
+  /** Predicts the layer's neurons and asks for their records, and for those of the next layer as far as they can be guessed. */
   async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
     const { cache, kernels, lookAhead, predictor, records, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
@@ -168,23 +168,20 @@ export class ForwardPass {
     if (!cache.guessesOverlap) await lookAhead?.land(layerIndex);
     if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", { steps });
     else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
-  }
-
-  /** Once this layer's early reads have landed: behind its demand, reads for the next one, which go on while this FFN and the next attention are computed. */
-  async #readNext(layerIndex: number, tokenCount: number): Promise<void> {
-    const { lookAhead, residency } = this.#parts;
-    await lookAhead?.land(layerIndex);
     if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) await this.#guess(lookAhead, layerIndex);
     residency.done(`predictor.${layerIndex}`);
   }
 
+  /** Behind this layer's demand, reads for the next one, which go on while this FFN and the next attention are computed. */
   async #guess(lookAhead: LookAhead, layerIndex: number): Promise<void> {
-    const { kernels, predictor } = this.#parts;
+    const { cache, kernels, predictor } = this.#parts;
     const program = predictor.lookAheadProgram?.(layerIndex);
     if (!program) return;
     const scoring = kernels.run(program);
     if (scoring) await scoring;
     predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guessMask }, lookAhead.margin(layerIndex + 1));
+    const scores = predictor.lookAheadScores?.(layerIndex);
+    if (scores) cache.foresee?.(layerIndex + 1, scores);
     lookAhead.guess(layerIndex + 1, this.#union.ids, this.#union.of(this.#guessMask, 1, 0));
   }
 

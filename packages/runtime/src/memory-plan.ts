@@ -8,6 +8,7 @@ import { pinnedCounts } from "./pinned-counts.js";
 import {
   FLIGHT_COUNT,
   fixedSizes,
+  GUESS_FLIGHT_COUNT,
   type PlanChoices,
   type PlanRequest,
   type PlanRow,
@@ -236,7 +237,7 @@ function divide(request: PlanRequest, comfort: Comfort): MemoryPlan {
     manifest.layers.map((layer) => padded(layer.neuronCount * manifest.record.strideBytes)),
   );
   const flightBytes = chooseFlightBytes(request, comfort);
-  const flightTotal = flightBytes * (FLIGHT_COUNT + (request.predictor.lookAhead ? 1 : 0));
+  const flightTotal = flightBytes * (FLIGHT_COUNT + (request.predictor.lookAhead ? GUESS_FLIGHT_COUNT : 0));
 
   const budgetBytes = Number.isFinite(request.memoryBytes)
     ? request.memoryBytes

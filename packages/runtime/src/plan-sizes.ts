@@ -13,6 +13,8 @@ import { speculationBytes } from "./speculative/distributions.js";
 
 /** Chunks of records that may be in flight or in use at once; three keep a device busy while one is computed on. */
 export const FLIGHT_COUNT = 4;
+/** Chunks of early reads under way: those of a layer land while the next one's begin. */
+export const GUESS_FLIGHT_COUNT = 2;
 /** Fixed words, lists and small tables; counted with slack for alignment. */
 const MISCELLANEOUS_BYTES = 256 * 1024;
 
@@ -75,7 +77,8 @@ function scratchBytes(
     5 * ffn.neuronCount;
   const logits = 4 * logitRowCount * (model.vocabularySize + headTileRowCount + model.hiddenSize + width);
   const ropeTable = 4 * contextLength * rope.rotaryDim * (rope.window ? 2 : 1);
-  const lists = (FLIGHT_COUNT + (request.predictor.lookAhead ? 1 : 0)) * ffn.neuronCount * 96;
+  const lists =
+    (FLIGHT_COUNT + (request.predictor.lookAhead ? GUESS_FLIGHT_COUNT : 0)) * ffn.neuronCount * 96;
   return tokenCapacity * perToken + logits + ropeTable + lists + MISCELLANEOUS_BYTES;
 }
 

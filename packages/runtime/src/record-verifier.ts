@@ -18,16 +18,17 @@ export class RecordVerifier {
     this.#unverifiedCount = Uint32Array.from(bundle.manifest.layers, (layer) => layer.neuronCount);
   }
 
-  /** Checks a flight's misses whose turn it is. @throws BUNDLE_CHECKSUM, with the layer and the record. */
+  /** Checks a flight's misses whose turn it is, which are moved to the end of its order. @throws BUNDLE_CHECKSUM, with the layer and the record. */
   async check(flight: Flight): Promise<void> {
-    if (!this.#isNeeded(flight)) return;
+    const begin = this.#firstUnchecked(flight);
+    if (begin === flight.count) return;
     const verified = this.#verified[flight.layerIndex]!;
     const expected = this.#bundle.recordChecksums(flight.layerIndex);
-    flight.words[0] = flight.hitCount;
+    flight.words[0] = begin;
     flight.words[1] = flight.count;
     const running = this.#kernels.run(flight.verify);
     if (running) await running;
-    for (let k = flight.hitCount; k < flight.count; k++) {
+    for (let k = begin; k < flight.count; k++) {
       const id = flight.ids[flight.order[k]!]!;
       if (flight.checksums[k] !== expected[id]) {
         throw new FlashlmError(
@@ -42,12 +43,18 @@ export class RecordVerifier {
     }
   }
 
-  #isNeeded(flight: Flight): boolean {
-    if (this.#when !== "first") return this.#when === "always";
-    if (this.#unverifiedCount[flight.layerIndex] === 0) return false;
-    const verified = this.#verified[flight.layerIndex]!;
-    for (let k = flight.hitCount; k < flight.count; k++)
-      if (verified[flight.ids[flight.order[k]!]!] === 0) return true;
-    return false;
+  /** Moves the misses that are to be checked behind the others; where in the order they begin. Misses are computed in any order. */
+  #firstUnchecked({ layerIndex, hitCount, count, ids, order }: Flight): number {
+    if (this.#when === "always") return hitCount;
+    if (this.#when === "never" || this.#unverifiedCount[layerIndex] === 0) return count;
+    const verified = this.#verified[layerIndex]!;
+    let begin = count;
+    for (let k = count - 1; k >= hitCount; k--) {
+      const position = order[k]!;
+      if (verified[ids[position]!] !== 0) continue;
+      order[k] = order[--begin]!;
+      order[begin] = position;
+    }
+    return begin;
   }
 }

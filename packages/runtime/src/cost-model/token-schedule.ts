@@ -98,12 +98,13 @@ function playLayers(layers: readonly LayerCost[], clock: Clock, blocks: Ring): v
     if (layer.predictorIoMs > 0) blocks.need();
     clock.compute(layer.scoreMs + layer.cacheMs);
     const lateLandsMs = clock.read(layer.lateIoMs);
-    clock.compute(layer.hitMs);
-    if (layer.earlyIoMs > 0) clock.waitFor(earlyLandsMs);
+    const ownLandsMs = earlyLandsMs;
     clock.compute(layer.guessMs);
     const next = layers[layerIndex + 1];
     if (next && next.earlyIoMs > 0) earlyLandsMs = clock.read(next.earlyIoMs);
     if (layer.predictorIoMs > 0) blocks.done();
+    clock.compute(layer.hitMs);
+    if (layer.earlyIoMs > 0) clock.waitFor(ownLandsMs);
     if (layer.lateIoMs > 0) clock.waitFor(lateLandsMs);
     clock.compute(layer.ffnMs - layer.hitMs);
     if (layer.attentionIoMs > 0 && layer.isAttentionKept) blocks.done();
