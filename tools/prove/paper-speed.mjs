@@ -5,6 +5,7 @@ import { fixture, flashlmJson, flashlmOutput, MODELS } from "../lib/flashlm.mjs"
 import { llamaSpeed } from "../lib/llama-cpp.mjs";
 import { createMemoryCgroup } from "../lib/memory-cgroup.mjs";
 import { memoryReadSpeed } from "../lib/memory-speed.mjs";
+import { run } from "../lib/shell.mjs";
 import { DECODE_TOKENS, followArgs, limitedRun, prepareModel, THREADS } from "../lib/synthetic-model.mjs";
 
 const ROUNDS = 3;
@@ -32,8 +33,13 @@ const median = (values) => sorted(values)[values.length >> 1];
 const spread = (values, digits = 1) =>
   `${median(values).toFixed(digits)} (${sorted(values)[0].toFixed(digits)} to ${sorted(values).at(-1).toFixed(digits)})`;
 
-/** llama.cpp with mmap in the same limit: a prompt of two tokens, because every pass reads the whole file. */
+/**
+ * llama.cpp with mmap in the same limit: a prompt of two tokens, because every pass reads the whole file. What the system had cached of the file, as after
+ * writing it, is dropped first: it would not count in the limit.
+ */
 async function limitedRival(modelPath, limitBytes) {
+  const { code, output } = await run("dd", [`if=${modelPath}`, "iflag=nocache", "count=0"]);
+  if (code !== 0) throw new Error(`the file's cache could not be dropped:\n${output}`);
   const { group, reason } = createMemoryCgroup(limitBytes);
   if (!group) throw new Error(`no cgroup could be made: ${reason}`);
   try {

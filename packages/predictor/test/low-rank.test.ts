@@ -102,6 +102,8 @@ describe("low-rank predictor", () => {
     predictor.predictInto(0, 1, { mask: own });
     expect(Array.from(own)).toEqual(expected(made, "layers.0.lowrank", 0, row, 0.125));
     expect(Array.from(next)).toEqual(expected(made, "layers.0.lookahead", 1, row, 0.125));
+    const scores = predictor.lookAheadScores!(0);
+    expect(Array.from(scores, (score) => Number(score > 0.125))).toEqual(Array.from(next));
     const surer = new Uint8Array(NEURON_COUNTS[1]!);
     const count = predictor.lookAheadInto!(0, 1, { mask: surer }, 0.5);
     expect(Array.from(surer)).toEqual(expected(made, "layers.0.lookahead", 1, row, 0.625));
