@@ -86,7 +86,11 @@ function slowDown(): void {
   // What was rehearsed knows the disk as it is.
   rewrite("kernels", (saved) => {
     const engine = saved.engine as EngineSpeed;
-    const misses = engine.sparse.misses.map((cost) => ({ ...cost, waitMs: cost.missCount }));
+    const misses = engine.sparse.misses.map((cost) => ({
+      ...cost,
+      waitMs: cost.missCount,
+      streamedMs: cost.missCount,
+    }));
     return { ...saved, layerMs: 1000, engine: { ...engine, sparse: { ...engine.sparse, misses } } };
   });
 }
@@ -124,7 +128,7 @@ describe.skipIf(model === null)("--look-ahead auto", () => {
   it("is on where reads take long and can hide, and the forecast of the run counts it", async () => {
     slowDown();
     // Enough for slots with both heads, too little for all neurons.
-    const limit = ["--memory", "160%"];
+    const limit = ["--memory", "180%"];
     const planned = await row(...limit);
     expect(planned.lookAhead).toBe("on");
     expect(planned.otherWayMs).toBeGreaterThan(planned.forecast.tokenMs);
