@@ -6,9 +6,8 @@ import { keyValueBytes } from "./key-value-rows.js";
 import { createMemoryBudget } from "./memory-budget.js";
 import { pinnedCounts } from "./pinned-counts.js";
 import {
-  FLIGHT_COUNT,
   fixedSizes,
-  GUESS_FLIGHT_COUNT,
+  flightCountOf,
   type PlanChoices,
   type PlanRequest,
   type PlanRow,
@@ -237,7 +236,7 @@ function divide(request: PlanRequest, comfort: Comfort): MemoryPlan {
     manifest.layers.map((layer) => padded(layer.neuronCount * manifest.record.strideBytes)),
   );
   const flightBytes = chooseFlightBytes(request, comfort);
-  const flightTotal = flightBytes * (FLIGHT_COUNT + (request.predictor.lookAhead ? GUESS_FLIGHT_COUNT : 0));
+  const flightTotal = flightBytes * flightCountOf(request.predictor);
 
   const budgetBytes = Number.isFinite(request.memoryBytes)
     ? request.memoryBytes

@@ -15,6 +15,12 @@ import { speculationBytes } from "./speculative/distributions.js";
 export const FLIGHT_COUNT = 4;
 /** Chunks of early reads under way: those of a layer land while the next one's begin. */
 export const GUESS_FLIGHT_COUNT = 2;
+
+/** All flights of an engine with that predictor. */
+export function flightCountOf({ lookAhead }: Pick<PredictorPart, "lookAhead">): number {
+  return FLIGHT_COUNT + (lookAhead ? GUESS_FLIGHT_COUNT : 0);
+}
+
 /** Fixed words, lists and small tables; counted with slack for alignment. */
 const MISCELLANEOUS_BYTES = 256 * 1024;
 
@@ -77,8 +83,7 @@ function scratchBytes(
     5 * ffn.neuronCount;
   const logits = 4 * logitRowCount * (model.vocabularySize + headTileRowCount + model.hiddenSize + width);
   const ropeTable = 4 * contextLength * rope.rotaryDim * (rope.window ? 2 : 1);
-  const lists =
-    (FLIGHT_COUNT + (request.predictor.lookAhead ? GUESS_FLIGHT_COUNT : 0)) * ffn.neuronCount * 96;
+  const lists = flightCountOf(request.predictor) * ffn.neuronCount * 96;
   return tokenCapacity * perToken + logits + ropeTable + lists + MISCELLANEOUS_BYTES;
 }
 
