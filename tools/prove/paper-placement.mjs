@@ -41,7 +41,7 @@ const HEADS_PLACEMENTS = [
   "--memory 75% --look-ahead on --cache lru --reader pread",
   "--memory least --look-ahead on",
 ];
-const HEADS = { preset: "opt-125m", sparsity: "lowrank:0.02", trainTokens: 1024 };
+const HEADS = { preset: "opt-125m", sparsities: ["lowrank:0.02", "lookahead:0.02"], trainTokens: 1024 };
 /** Of a tiny model, which must be given more for its fixed buffers. */
 const TINY_PLACEMENTS = [
   "--memory max --reader memory --threads 1",
@@ -156,9 +156,15 @@ async function draftsAgree(name, model, prompt, expected, drafts, flags) {
 
 /** A larger model with trained heads: look-ahead, and a draft that uses its heads. */
 async function headsParts(folder) {
-  const { preset, sparsity, trainTokens } = HEADS;
+  const { preset, sparsities, trainTokens } = HEADS;
   const { bundle, tokens } = await prepareModel(folder, preset, trainTokens);
   const prompt = tokens.slice(tokens.length / 2, tokens.length / 2 + 64);
+  const parts = [];
+  for (const sparsity of sparsities) parts.push(...(await headsPart(preset, bundle, prompt, sparsity)));
+  return parts;
+}
+
+async function headsPart(preset, bundle, prompt, sparsity) {
   const flags = ["--sparsity", sparsity];
   const drawn = await placementsAgree(`${preset} ${sparsity}`, bundle, prompt, HEADS_PLACEMENTS, [
     ...flags,

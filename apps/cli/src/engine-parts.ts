@@ -41,7 +41,7 @@ export function choosePredictor(
   if (lookAhead === "on" && !part.lookAhead)
     throw new FlashlmError(
       "ENGINE_OPTION",
-      `Expected a predictor that guesses the next layer for --look-ahead on but --sparsity is ${sparsity}. Use lowrank.`,
+      `Expected a predictor that guesses the next layer for --look-ahead on but --sparsity is ${sparsity}. Use lookahead or lowrank.`,
       { sparsity },
     );
   return part;

@@ -67,7 +67,7 @@ export class SparsityStatistics {
       name: part.name,
       lossless: true,
       dense: false,
-      tensorNames: (manifest) => part.tensorNames(manifest),
+      tensorNames: (manifest, layerIndex) => part.tensorNames(manifest, layerIndex),
       scratchBytes: (manifest, tokenCapacity) => part.scratchBytes(manifest, tokenCapacity),
       create: (context) => {
         const inner = part.create(context);

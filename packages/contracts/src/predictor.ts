@@ -38,8 +38,8 @@ export interface SparsityPredictor {
    */
   scores?(layerIndex: LayerIndex): Float32Array;
   /**
-   * Look-ahead, for reads only: program that must have run on the layer's hidden state before `lookAheadInto` of that layer, or null where the layer
-   * has no such head (the last one). Absent in predictors without look-ahead.
+   * Look-ahead, for reads only: program that must have run on the layer's hidden state before `lookAheadInto` of that layer, or null where its
+   * `scoreProgram` is enough and in the last layer. Absent in predictors without look-ahead.
    */
   lookAheadProgram?(layerIndex: LayerIndex): KernelProgram | null;
   /**
@@ -66,8 +66,13 @@ export interface PredictorPart {
   readonly dense: boolean;
   /** True when its predictors offer look-ahead, and the runtime shall read by it. Absent: false. */
   readonly lookAhead?: boolean;
+  /**
+   * True when a guess with no margin names what is computed a layer later, to the neuron: none of it is read in vain, and nothing is left to be
+   * read late but in the first layer. Absent: false.
+   */
+  readonly lookAheadIsExact?: boolean;
   /** Predictor tensors of one layer, without their `layers.N.` prefix, in the order of the file; a layer may lack some (the last one has no look-ahead). @throws PREDICTOR_NOT_AVAILABLE as `create` does. */
-  tensorNames(manifest: BundleManifest): readonly string[];
+  tensorNames(manifest: BundleManifest, layerIndex: LayerIndex): readonly string[];
   /**
    * Share of a layer's neurons that a token is expected to be predicted, from 0 to 1, for memory plans and forecasts; null where
    * nothing is known. Absent: null.

@@ -138,17 +138,30 @@ function residencyTests(part: CachePart): void {
     expect(subject.resident(0)).toEqual(expect.arrayContaining([0, 1]));
   });
 
-  it("admits nothing with admit none, and serves hits", () => {
+  it("fills free slots with admit none, gives nothing up for it, and serves hits", () => {
     const subject = new CacheWithMemory(part, [plain(20, 4)], 2);
     subject.use(0, [1, 2]);
-    expect(subject.use(0, [1, 3, 4], "none")).toBe(2);
-    expect(subject.resident(0)).toEqual([1, 2]);
+    expect(subject.use(0, [1, 3, 4, 5], "none")).toBe(3);
+    expect(subject.resident(0)).toEqual([1, 2, 3, 4]);
     expect(subject.cache.stats()).toMatchObject({
       hitCount: 1,
-      missCount: 4,
-      overflowCount: 2,
+      missCount: 5,
+      overflowCount: 1,
       evictCount: 0,
     });
+  });
+
+  it("gives up what a prompt left for what the current token names", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 4)], 2);
+    subject.use(0, [1, 2, 3, 4], "none");
+    expect(subject.use(0, [3, 11, 12, 13])).toBe(3);
+    expect(subject.resident(0)).toEqual([3, 11, 12, 13]);
+  });
+
+  it("keeps nothing of a prompt's chunk that was not loaded", () => {
+    const subject = new CacheWithMemory(part, [plain(20, 4)], 2);
+    subject.acquire(0, [1, 2], "none").release({ loaded: false });
+    expect(subject.resident(0)).toEqual([]);
   });
 
   it("admits guesses as units that left the window, and counts nothing", () => {

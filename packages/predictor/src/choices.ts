@@ -8,7 +8,7 @@ export interface PredictorChoice {
 }
 
 /** With the numbers that have been measured to cost little; docs/predictors.md. */
-const USUAL = ["dense", "oracle", "gate-shadow:0.1", "shadow:0.6", "lowrank:0.01"] as const;
+const USUAL = ["dense", "oracle", "gate-shadow:0.1", "shadow:0.6", "lowrank:0.01", "lookahead:0.01"] as const;
 
 /**
  * The predictors that a bundle has all tensors, heads and thresholds for, dense first. One setting of each kind: the usual one, or for gate thresholds
@@ -18,7 +18,7 @@ export function predictorChoices(manifest: BundleManifest): readonly PredictorCh
   const calibrated = Object.keys(manifest.calibration?.gateThresholds ?? {}).map((share) => `gate:${share}`);
   const trained = manifest.heads?.lowrank.every((head) => head.points.length > 0) ?? true;
   const texts = [
-    ...USUAL.map((text) => (trained ? text : text.replace(/^lowrank:.*/, "lowrank"))),
+    ...USUAL.map((text) => (trained ? text : text.replace(/^(lowrank|lookahead):.*/, "$1"))),
     ...calibrated,
   ];
   return texts.flatMap((sparsity) => {
@@ -42,7 +42,7 @@ export function sharesKnown(manifest: BundleManifest, part: PredictorPart): bool
 
 function canServe(part: PredictorPart, manifest: BundleManifest): boolean {
   try {
-    part.tensorNames(manifest);
+    part.tensorNames(manifest, 0);
     part.expectedShare?.(manifest, 0); // Trained heads refuse a missed share here that they have no threshold for.
     return true;
   } catch (error) {

@@ -22,11 +22,11 @@ export interface LowRankOptions {
   /** Share of each layer's contribution that may be missed; must lie within the trained points. Default 0.02. */
   readonly missedShare?: number;
   /**
-   * Which head says what is computed. "lowrank" (default) is pure. "lookahead" computes what the layer before guessed, to measure what look-ahead
-   * heads are worth; layers must then be asked in ascending order, as a forward pass does. Layer 0 has its own head in both.
+   * Which head says what is computed. "lowrank" (default) is pure. "lookahead" computes what the layer before named: one head per layer says both what
+   * to read early and what to compute; layers must then be asked in ascending order, as a forward pass does. Layer 0 has its own head in both.
    */
   readonly head?: HeadName;
-  /** Offers look-ahead beside "lowrank", for reads only; its heads then take memory too. */
+  /** Offers look-ahead. Beside "lowrank" it is a guess, for reads only, whose heads then take memory too; with "lookahead" it is exact and takes none. */
   readonly lookAhead?: boolean;
 }
 
@@ -124,12 +124,11 @@ interface HeadSet {
 
 function createHeads(
   name: string,
-  which: HeadName,
+  [which, heads]: readonly [HeadName, readonly BundleHead[]],
   missedShare: number | null,
   context: PredictorContext,
   areas: readonly ScoreArea[],
 ): HeadSet {
-  const heads = headsOf(name, context.manifest, which);
   const area = (layerIndex: number): ScoreArea => areas[layerIndex % areas.length]!;
   const thresholds = Float64Array.from(heads, (head) =>
     headThreshold(name, head, missedShare, MISSED_SHARE_USUAL),
@@ -155,7 +154,7 @@ function createOwn(name: string, options: LowRankOptions, context: PredictorCont
   const { kernels, manifest, tokenCapacity } = context;
   const missedShare = options.missedShare ?? null;
   const createSet = (which: HeadName): HeadSet =>
-    createHeads(name, which, missedShare, context, [createArea(context)]);
+    createHeads(name, [which, headsOf(name, manifest, which)], missedShare, context, [createArea(context)]);
   const compile = (set: HeadSet): readonly KernelProgram[] => set.ops.map((ops) => kernels.compile(ops));
   const own = createSet("lowrank");
   const programs = compile(own);
@@ -185,24 +184,34 @@ function createOwn(name: string, options: LowRankOptions, context: PredictorCont
 function createAhead(name: string, options: LowRankOptions, context: PredictorContext): SparsityPredictor {
   const { kernels, manifest, tokenCapacity } = context;
   const missedShare = options.missedShare ?? null;
-  const first = createHeads(name, "lowrank", missedShare, context, [createArea(context)]);
+  const [firstHead] = headsOf(name, manifest, "lowrank");
+  const first = createHeads(name, ["lowrank", [firstHead!]], missedShare, context, [createArea(context)]);
   const areas = [createArea(context), createArea(context)];
-  const ahead = createHeads(name, "lookahead", missedShare, context, areas);
+  const heads = headsOf(name, manifest, "lookahead");
+  const ahead = createHeads(name, ["lookahead", heads], missedShare, context, areas);
   const programs = ahead.ops.map((ops, layerIndex) =>
     kernels.compile(layerIndex === 0 ? [...first.ops[0]!, ...ops] : ops),
   );
-  return {
+  const elementCount = (layerIndex: number, tokenCount: number, mask: Uint8Array): number =>
+    tokenCount * checkTarget(manifest, tokenCapacity, layerIndex, tokenCount, mask);
+  const predictor: SparsityPredictor = {
     contractVersion: 1,
     name,
     scoreProgram: (layerIndex) => programs[layerIndex] ?? null,
     predictInto(layerIndex, tokenCount, { mask }) {
-      const elementCount = tokenCount * checkTarget(manifest, tokenCapacity, layerIndex, tokenCount, mask);
-      return layerIndex === 0
-        ? first.select(0, elementCount, mask)
-        : ahead.select(layerIndex - 1, elementCount, mask);
+      const count = elementCount(layerIndex, tokenCount, mask);
+      return layerIndex === 0 ? first.select(0, count, mask) : ahead.select(layerIndex - 1, count, mask);
     },
     scores: (layerIndex) =>
       rowOf(layerIndex === 0 ? first.area(0) : ahead.area(layerIndex - 1), manifest, layerIndex),
+  };
+  if (!options.lookAhead) return predictor;
+  return {
+    ...predictor,
+    lookAheadProgram: () => null,
+    lookAheadInto: (layerIndex, tokenCount, { mask }, margin) =>
+      ahead.select(layerIndex, elementCount(layerIndex + 1, tokenCount, mask), mask, margin),
+    lookAheadScores: (layerIndex) => rowOf(ahead.area(layerIndex), manifest, layerIndex + 1),
   };
 }
 
@@ -214,7 +223,8 @@ function createAhead(name: string, options: LowRankOptions, context: PredictorCo
  */
 export function lowRankPredictor(options: LowRankOptions = {}): PredictorPart {
   const { missedShare, head = "lowrank", lookAhead = false } = options;
-  const name = `${head}${lookAhead ? "+lookahead" : ""}${missedShare === undefined ? "" : `:${missedShare}`}`;
+  const isAhead = head === "lookahead";
+  const name = `${head}${lookAhead && !isAhead ? "+lookahead" : ""}${missedShare === undefined ? "" : `:${missedShare}`}`;
   if (missedShare !== undefined && !(missedShare > 0 && missedShare < 1)) {
     throw new FlashlmError(
       "PREDICTOR_OPTION",
@@ -222,20 +232,21 @@ export function lowRankPredictor(options: LowRankOptions = {}): PredictorPart {
       { missedShare },
     );
   }
-  const both = lookAhead || head === "lookahead";
-  const areaCount = head === "lookahead" ? 3 : lookAhead ? 2 : 1;
+  const areaCount = isAhead ? 3 : lookAhead ? 2 : 1;
   return {
     name,
     lossless: false,
     dense: false,
     lookAhead,
-    tensorNames(manifest) {
+    lookAheadIsExact: lookAhead && isAhead,
+    tensorNames(manifest, layerIndex) {
       headsOf(name, manifest, "lowrank");
-      if (both) headsOf(name, manifest, "lookahead");
-      return [...headTensors("lowrank"), ...(both ? headTensors("lookahead") : [])];
+      if (lookAhead || isAhead) headsOf(name, manifest, "lookahead");
+      const own = isAhead && layerIndex > 0 ? [] : headTensors("lowrank");
+      return [...own, ...(lookAhead || isAhead ? headTensors("lookahead") : [])];
     },
     expectedShare(manifest, layerIndex) {
-      const which = head === "lookahead" && layerIndex > 0 ? "lookahead" : "lowrank";
+      const which = isAhead && layerIndex > 0 ? "lookahead" : "lowrank";
       const from = which === "lookahead" ? layerIndex - 1 : layerIndex;
       const own = headsOf(name, manifest, which)[from];
       return own ? headPredictedShare(name, own, missedShare ?? null, MISSED_SHARE_USUAL) : null;
@@ -244,7 +255,6 @@ export function lowRankPredictor(options: LowRankOptions = {}): PredictorPart {
       const [lowBytes, scoreBytes] = areaBytes(manifest, tokenCapacity);
       return areaCount * (lowBytes + scoreBytes);
     },
-    create: (context) =>
-      head === "lookahead" ? createAhead(name, options, context) : createOwn(name, options, context),
+    create: (context) => (isAhead ? createAhead(name, options, context) : createOwn(name, options, context)),
   };
 }

@@ -20,7 +20,7 @@ export const SPARSITY_CHOICES: readonly string[] = [
 
 /** What goes beside the text of `--sparsity`. */
 export interface SparsityOptions {
-  /** Offer look-ahead beside "lowrank"; needs look-ahead heads. Ignored by the others, which have none. Default false. */
+  /** Offer look-ahead with "lowrank" or "lookahead"; needs look-ahead heads. Ignored by the others, which have none. Default false. */
   readonly lookAhead?: boolean;
 }
 
@@ -31,7 +31,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   gate: (keptShare) => gateThresholdPredictor({ keptShare }),
   "gate-shadow": gateShadowPredictor,
   lowrank: (missedShare, options) => lowRankPredictor({ ...options, missedShare }),
-  lookahead: (missedShare) => lowRankPredictor({ missedShare, head: "lookahead" }),
+  lookahead: (missedShare, options) => lowRankPredictor({ ...options, missedShare, head: "lookahead" }),
 };
 
 /** Without a number. */
@@ -39,7 +39,7 @@ const PLAIN: Readonly<Record<string, (options: SparsityOptions) => PredictorPart
   dense: () => densePredictor,
   oracle: () => oraclePredictor,
   lowrank: (options) => lowRankPredictor(options),
-  lookahead: () => lowRankPredictor({ head: "lookahead" }),
+  lookahead: (options) => lowRankPredictor({ ...options, head: "lookahead" }),
 };
 
 /**

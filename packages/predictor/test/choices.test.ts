@@ -39,9 +39,11 @@ const names = (options: ModelOptions): string[] =>
 describe("predictorChoices", () => {
   it("names what the bundle has all tensors for", () => {
     expect(names({})).toEqual(["dense", "oracle", "gate-shadow:0.1", "shadow:0.6"]);
-    expect(names({ heads })).toEqual(["dense", "oracle", "gate-shadow:0.1", "shadow:0.6", "lowrank:0.01"]);
+    const trained = ["lowrank:0.01", "lookahead:0.01"];
+    expect(names({ heads })).toEqual(["dense", "oracle", "gate-shadow:0.1", "shadow:0.6", ...trained]);
+    expect(names({ heads: { ...heads, lookahead: [] } }).at(-1)).toBe("lowrank:0.01");
     expect(names({ tensorNames: [] })).toEqual(["dense"]);
-    expect(names({ ffn: silu, heads })).toEqual(["dense", "shadow:0.6", "lowrank:0.01"]);
+    expect(names({ ffn: silu, heads })).toEqual(["dense", "shadow:0.6", ...trained]);
   });
 
   it("names calibrated gate thresholds, and imported heads without a number", () => {
@@ -53,7 +55,7 @@ describe("predictorChoices", () => {
     };
     expect(names({ ffn: silu, calibration })).toEqual(["dense", "shadow:0.6", "gate:0.5", "gate:0.7"]);
     const imported = { ...heads, lowrank: heads.lowrank.map((one) => ({ ...one, points: [] })) };
-    expect(names({ tensorNames: [], heads: imported })).toEqual(["dense", "lowrank"]);
+    expect(names({ tensorNames: [], heads: imported })).toEqual(["dense", "lowrank", "lookahead"]);
   });
 });
 

@@ -1,4 +1,4 @@
-import type { BundleHead, BundleHeads } from "@flashlm/contracts";
+import type { BundleHead, BundleHeads, WeightRef } from "@flashlm/contracts";
 import { FlashlmError } from "@flashlm/contracts";
 import { createPrng, predictorConformance } from "@flashlm/contracts/testing";
 import { describe, expect, it } from "vitest";
@@ -112,7 +112,7 @@ describe("low-rank predictor", () => {
     expect(lowRankPredictor().create(context()).lookAheadProgram).toBeUndefined();
   });
 
-  it("computes what the layer before guessed where look-ahead is to be measured", () => {
+  it("computes with lookahead what the layer before named", () => {
     const made = context();
     const predictor = lowRankPredictor({ head: "lookahead", missedShare: 0.04 }).create(made);
     const rows = [11, 12].map((seed, layerIndex) => {
@@ -126,6 +126,34 @@ describe("low-rank predictor", () => {
     const first = rows[0]!.row;
     expect(Array.from(rows[0]!.mask)).toEqual(expected(made, "layers.0.lowrank", 0, first, 0.125));
     expect(Array.from(rows[1]!.mask)).toEqual(expected(made, "layers.0.lookahead", 1, first, 0.125));
+  });
+
+  it("offers with lookahead exactly what it will compute, from the tensors of one head a layer", () => {
+    const made = context();
+    const part = lowRankPredictor({ head: "lookahead", lookAhead: true, missedShare: 0.04 });
+    expect([part.name, part.lookAhead, part.lookAheadIsExact]).toEqual(["lookahead:0.04", true, true]);
+    expect(part.tensorNames(made.manifest, 0)).toHaveLength(6);
+    expect(part.tensorNames(made.manifest, 1).every((name) => name.startsWith("lookahead."))).toBe(true);
+    const own = new Set(["layers.0.lowrank", "layers.0.lookahead", "layers.1.lookahead"]);
+    const tensor = (name: string): WeightRef => {
+      expect(own.has(name.replace(/\.[^.]+(\.weight)?$/, "")), name).toBe(true);
+      return made.tensor(name);
+    };
+    const predictor = part.create({ ...made, tensor });
+    setHidden(made, 21);
+    made.kernels.run(predictor.scoreProgram(0)!);
+    expect(predictor.lookAheadProgram!(0)).toBeNull();
+    const [guessed, computed] = [new Uint8Array(NEURON_COUNTS[1]!), new Uint8Array(NEURON_COUNTS[1]!)];
+    predictor.lookAheadInto!(0, 1, { mask: guessed }, 0);
+    const scores = Array.from(predictor.lookAheadScores!(0));
+    setHidden(made, 22);
+    const program = predictor.scoreProgram(1);
+    if (program) made.kernels.run(program);
+    predictor.predictInto(1, 1, { mask: computed });
+    expect(computed).toEqual(guessed);
+    expect(Array.from(predictor.scores!(1))).toEqual(scores);
+    expect(lowRankPredictor({ lookAhead: true }).lookAheadIsExact).toBe(false);
+    expect(lowRankPredictor({ head: "lookahead" }).lookAheadIsExact).toBe(false);
   });
 
   it("takes 0 as the threshold of imported heads", () => {
@@ -172,11 +200,11 @@ describe("low-rank predictor", () => {
     expect(faultOf(() => lowRankPredictor().create(without))).toMatch(
       /^PREDICTOR_NOT_AVAILABLE .*train-predictor/,
     );
-    expect(faultOf(() => lowRankPredictor().tensorNames(without.manifest))).toMatch(
+    expect(faultOf(() => lowRankPredictor().tensorNames(without.manifest, 0))).toMatch(
       /^PREDICTOR_NOT_AVAILABLE/,
     );
     const ahead = context({ lookahead: [] });
-    expect(faultOf(() => lowRankPredictor({ lookAhead: true }).tensorNames(ahead.manifest))).toMatch(
+    expect(faultOf(() => lowRankPredictor({ lookAhead: true }).tensorNames(ahead.manifest, 0))).toMatch(
       /0 of 1/,
     );
     for (const missedShare of [0.005, 0.2])

@@ -190,6 +190,7 @@ async function join(
     predictor,
     dense: parts.predictor.dense,
     lookAhead,
+    lookAheadIsExact: parts.predictor.lookAheadIsExact ?? false,
     embed: createEmbedding(bundle, plan, reader, kernels, state, residency),
     ...compileLayers(bundle, plan, state, residency, kernels),
     advanceToken: () => {

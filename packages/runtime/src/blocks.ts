@@ -39,7 +39,7 @@ export function predictorBlock(
   layerIndex: LayerIndex,
 ): BlockExtent | null {
   const tensors = predictor
-    .tensorNames(bundle.manifest)
+    .tensorNames(bundle.manifest, layerIndex)
     .flatMap((name) => layerTensor(bundle, layerIndex, name) ?? []);
   return tensors.length === 0 ? null : spanOf(tensors);
 }

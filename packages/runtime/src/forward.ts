@@ -24,6 +24,8 @@ export interface ForwardParts {
   readonly dense: boolean;
   /** Early reads of the next layer's records; null where nothing guesses them. */
   readonly lookAhead: LookAhead | null;
+  /** Whether they name what is computed then (`PredictorPart.lookAheadIsExact`). */
+  readonly lookAheadIsExact: boolean;
   readonly embed: (tokens: ArrayLike<number>, tokenCount: number) => Promise<void> | void;
   /** Per layer, what comes before the FFN, in pieces. */
   readonly attentionPrograms: readonly (readonly KernelProgram[])[];
@@ -45,6 +47,8 @@ export class ForwardPass {
   readonly #union: TokenUnion;
   readonly #allIds: Uint32Array;
   readonly #guessMask: Uint8Array;
+  /** Layer whose scores of this token the cache has been told already, or -1. */
+  #foreseenLayer = -1;
   /** Neurons computed so far, over all layers and tokens. */
   keptNeurons = 0;
 
@@ -162,7 +166,9 @@ export class ForwardPass {
     this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
     const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
     const { ids, steps } = this.#union;
-    const scores = tokenCount === 1 ? predictor.scores?.(layerIndex) : undefined;
+    const isToldAlready = this.#foreseenLayer === layerIndex;
+    this.#foreseenLayer = -1;
+    const scores = tokenCount === 1 && !isToldAlready ? predictor.scores?.(layerIndex) : undefined;
     if (scores) cache.foresee?.(layerIndex, scores);
     const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
     if (!cache.guessesOverlap) await lookAhead?.land(layerIndex);
@@ -176,12 +182,12 @@ export class ForwardPass {
   async #guess(lookAhead: LookAhead, layerIndex: number): Promise<void> {
     const { cache, kernels, predictor } = this.#parts;
     const program = predictor.lookAheadProgram?.(layerIndex);
-    if (!program) return;
-    const scoring = kernels.run(program);
+    const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
     predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guessMask }, lookAhead.margin(layerIndex + 1));
     const scores = predictor.lookAheadScores?.(layerIndex);
     if (scores) cache.foresee?.(layerIndex + 1, scores);
+    this.#foreseenLayer = this.#parts.lookAheadIsExact ? layerIndex + 1 : -1;
     lookAhead.guess(layerIndex + 1, this.#union.ids, this.#union.of(this.#guessMask, 1, 0));
   }
 

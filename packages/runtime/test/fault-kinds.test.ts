@@ -10,7 +10,7 @@ import {
 import { parseSparsity } from "@flashlm/predictor";
 import { planEngine } from "@flashlm/runtime";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bundleInto, engineOf, greedy, type Mix, partsOf } from "./support/engines.js";
+import { bundleInto, engineOf, greedy, halfSlotsBytes, type Mix, partsOf } from "./support/engines.js";
 import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
 import { bundleWithHeads } from "./support/heads.js";
 import { speculativeOf } from "./support/speculation.js";
@@ -73,9 +73,7 @@ describe.skipIf(path === null)("faults in the middle of a generation", () => {
   /** A part of the slots, so that every token reads. */
   const someMemory = (mix: Mix, of: BundleIndex = bundle): Mix => {
     const options = { memoryBytes: Number.POSITIVE_INFINITY, contextLength: 256, threadCount: 1 };
-    const whole = planEngine(partsOf(of, mix), options);
-    const slots = whole.rows.find(({ owner }) => owner === "neuron slots")!.plannedBytes;
-    return { ...mix, options: { ...options, memoryBytes: whole.totalBytes - Math.floor(0.7 * slots) } };
+    return { ...mix, options: { ...options, memoryBytes: halfSlotsBytes(partsOf(of, mix), options) } };
   };
   /** One layer at a time: attention is streamed, too. */
   const leastMemory = (mix: Mix): Mix => {

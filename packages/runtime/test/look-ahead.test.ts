@@ -2,10 +2,9 @@ import { join } from "node:path";
 import type { BundleIndex, FlashReader, PredictorPart } from "@flashlm/contracts";
 import { createFaultyReader, createNodeReader } from "@flashlm/flash-io";
 import { parseSparsity } from "@flashlm/predictor";
-import { planEngine } from "@flashlm/runtime";
 import { compactCache, slotMapCache } from "@flashlm/window-cache";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { engineOf, greedy, type Mix, partsOf } from "./support/engines.js";
+import { engineOf, greedy, halfSlotsBytes, type Mix, partsOf } from "./support/engines.js";
 import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
 import { bundleWithHeads } from "./support/heads.js";
 import { lazyReader } from "./support/lazy-reader.js";
@@ -36,14 +35,13 @@ describe.skipIf(path === null)("look-ahead", () => {
   });
   afterAll(folder.dispose);
 
-  /** A part of the slots, so that every token reads. */
-  const mixOf = (parts: Mix["parts"]): Mix => {
-    const predictor = parseSparsity("lowrank", { lookAhead: true });
+  /** At most half of the neurons have slots, so that every token reads. */
+  const mixOf = (parts: Mix["parts"], sparsity = "lowrank", lookAhead = true): Mix => {
+    const predictor = parseSparsity(sparsity, { lookAhead });
     const options = { memoryBytes: Number.POSITIVE_INFINITY, contextLength: 256, threadCount: 1 };
     const mix = { parts: { ...parts, predictor }, options };
-    const whole = planEngine(partsOf(bundle, mix), options);
-    const slots = whole.rows.find(({ owner }) => owner === "neuron slots")!.plannedBytes;
-    return { ...mix, options: { ...options, memoryBytes: whole.totalBytes - Math.floor(0.6 * slots) } };
+    const memoryBytes = halfSlotsBytes(partsOf(bundle, mix), options);
+    return { ...mix, options: { ...options, memoryBytes } };
   };
 
   for (const cache of [slotMapCache, compactCache]) {
@@ -68,6 +66,20 @@ describe.skipIf(path === null)("look-ahead", () => {
     }
   }
 
+  for (const cache of [slotMapCache, compactCache]) {
+    it(`reads nothing in vain where the layer before names what is computed: ${cache.name}`, async () => {
+      const ways = [true, false].map((lookAhead) => mixOf({ cache }, "lookahead", lookAhead));
+      const [early, late] = await Promise.all(ways.map((mix) => engineOf(bundle, mix)));
+      const tokens = await greedy(early!, prompt, STEPS);
+      expect(await greedy(late!, prompt, STEPS)).toEqual(tokens);
+      const { recordCount, usedCount, cancelledCount, wastedBytes } = early!.report().lookAhead!;
+      expect([usedCount, cancelledCount, wastedBytes]).toEqual([recordCount, 0, 0]);
+      expect(recordCount).toBeGreaterThan(0);
+      expect(late!.report().lookAhead).toBeUndefined();
+      await Promise.all([early!.close(), late!.close()]);
+    });
+  }
+
   it("asks for surer guesses while records are read in vain", async () => {
     const margins: number[] = [];
     const mix = mixOf({ cache: compactCache });
@@ -83,7 +95,9 @@ describe.skipIf(path === null)("look-ahead", () => {
         },
       }),
     };
-    const engine = await engineOf(bundle, { ...mix, parts: { ...mix.parts, predictor } });
+    // Room for all that is guessed: the compact cache forgets it.
+    const options = { ...mix.options, memoryBytes: Number.POSITIVE_INFINITY };
+    const engine = await engineOf(bundle, { parts: { ...mix.parts, predictor }, options });
     try {
       expect(await greedy(engine, prompt, STEPS)).toEqual(wanted);
       expect(margins[0]).toBe(0);

@@ -178,7 +178,7 @@ export abstract class SlotCache implements NeuronCache {
     if (admit !== "guess") this.#hitCount += count;
   }
 
-  /** Fills the lease. Unless `admit` is "none", misses take free slots in ascending order of id, hottest first. */
+  /** Fills the lease. Misses take free slots in ascending order of id, hottest first. */
   #place(
     layer: LayerState,
     lease: Lease,
@@ -190,15 +190,14 @@ export abstract class SlotCache implements NeuronCache {
     const { slots, missPositions, count } = lease;
     let missCount = 0;
     let overflowCount = 0;
-    const usedToken = admit === "guess" ? this.token - this.windowTokens : this.token;
+    const usedToken = this.token - this.#ageOf(admit);
     for (let position = 0; position < count; position++) {
       const id = ids[position]!;
       let slot = slotByUnit[id]!;
       if (slot === NO_SLOT) {
         missPositions[missCount++] = position;
         const step = steps === undefined ? 0 : steps[position]!;
-        const mayStay = admit !== "none" && step !== STEP_OUTSIDE;
-        if (mayStay && (id < pinnedCount || layer.freeForAnyCount > 0)) {
+        if (step !== STEP_OUTSIDE && (id < pinnedCount || layer.freeForAnyCount > 0)) {
           slot = this.takeSlot(layer);
           layer.put(id, slot, usedToken + step);
         } else overflowCount++;
@@ -211,6 +210,12 @@ export abstract class SlotCache implements NeuronCache {
     this.#hitCount += count - missCount;
     this.#missCount += missCount;
     this.#overflowCount += overflowCount;
+  }
+
+  /** Tokens ago that a unit which takes a slot now counts as used: the current token gives way to nothing, a prompt's chunk and a guess do. */
+  #ageOf(admit: AdmitMode): number {
+    if (admit === "window") return 0;
+    return admit === "none" ? 1 : this.windowTokens;
   }
 
   #released(lease: Lease, loaded: boolean, unfilled: Uint8Array | undefined): void {

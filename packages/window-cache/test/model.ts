@@ -34,7 +34,17 @@ export class LayerModel {
 
   acquire(ids: readonly number[], token: number, admit: boolean): ModelAcquire {
     const missIds = ids.filter((id) => this.#find(id) === undefined);
-    if (!admit) return { missIds, overflowIds: missIds };
+    if (admit) this.#makeRoom(ids, missIds, token);
+    const overflowIds: number[] = [];
+    for (const id of missIds) {
+      if (id < this.#pinnedCount || this.#freeForAny() > 0)
+        this.#put({ id, last: admit ? token : token - 1 });
+      else overflowIds.push(id);
+    }
+    return { missIds, overflowIds };
+  }
+
+  #makeRoom(ids: readonly number[], missIds: readonly number[], token: number): void {
     for (const id of ids) {
       const row = this.#find(id);
       if (row !== undefined) row.last = token;
@@ -43,12 +53,6 @@ export class LayerModel {
       this.#drop(this.#victims(token).filter((slot) => this.#age(slot, token) >= this.#windowTokens));
     const neededCount = missIds.filter((id) => id >= this.#pinnedCount).length - this.#freeForAny();
     this.#drop(this.#victims(token).slice(0, Math.max(0, neededCount)));
-    const overflowIds: number[] = [];
-    for (const id of missIds) {
-      if (id < this.#pinnedCount || this.#freeForAny() > 0) this.#put({ id, last: token });
-      else overflowIds.push(id);
-    }
-    return { missIds, overflowIds };
   }
 
   /** Undoes the misses of the last acquire. */

@@ -57,9 +57,10 @@ export function comparePredictors(
 }
 
 function tensorBytes({ bundle }: OpenModel, { part }: PredictorChoice): number {
-  const names = part.tensorNames(bundle.manifest);
   const own = new Set(
-    bundle.manifest.layers.flatMap((_, layer) => names.map((name) => `layers.${layer}.${name}`)),
+    bundle.manifest.layers.flatMap((_, layer) =>
+      part.tensorNames(bundle.manifest, layer).map((name) => `layers.${layer}.${name}`),
+    ),
   );
   return bundle.manifest.tensors.reduce(
     (total, { name, lengthBytes }) => total + (own.has(name) ? lengthBytes : 0),

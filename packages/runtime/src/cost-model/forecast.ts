@@ -121,7 +121,8 @@ function tokenCost(request: ForecastRequest, layers: readonly LayerCost[]): Toke
 }
 
 function assumptionsOf(request: ForecastRequest): string[] {
-  const isGuessUnknown = request.predictor.lookAhead === true && !request.lookAheadShares;
+  const isGuessUnknown =
+    request.predictor.lookAhead === true && !request.predictor.lookAheadIsExact && !request.lookAheadShares;
   return [
     ...demandAssumptions(request),
     ...(isGuessUnknown

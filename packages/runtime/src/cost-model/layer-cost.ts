@@ -8,7 +8,7 @@ import { addedByEngine } from "./engine-costs.js";
 import { missCost, streamBytesPerSecond } from "./engine-speed.js";
 import { expectedHitShare } from "./expected-hits.js";
 import type { ForecastRequest } from "./forecast.js";
-import { LOOK_AHEAD_USUAL } from "./look-ahead-costs.js";
+import { LOOK_AHEAD_EXACT, LOOK_AHEAD_USUAL } from "./look-ahead-costs.js";
 import { missReads, type Reads, streamReads } from "./read-costs.js";
 
 /** One layer's share of a token. Times in milliseconds. */
@@ -104,7 +104,9 @@ function earlyRecords(
   const isGuessed =
     predictor.lookAhead === true && layerIndex > 0 && (plan.slotCountByLayer[layerIndex] ?? 0) > 0;
   if (!isGuessed) return { isGuessed, usedCount: 0, wastedCount: 0 };
-  const { guessedShare, usedShare } = lookAheadShares ?? LOOK_AHEAD_USUAL;
+  const { guessedShare, usedShare } = predictor.lookAheadIsExact
+    ? LOOK_AHEAD_EXACT
+    : (lookAheadShares ?? LOOK_AHEAD_USUAL);
   const usedCount = missCount * guessedShare;
   return { isGuessed, usedCount, wastedCount: usedCount * (1 / usedShare - 1) };
 }
@@ -132,7 +134,7 @@ function blockBytes(
   const block = predictorBlock(bundle, predictor, layerIndex);
   const guessBytes = predictor.lookAhead
     ? predictor
-        .tensorNames(bundle.manifest)
+        .tensorNames(bundle.manifest, layerIndex)
         .filter((name) => name.startsWith("lookahead."))
         .reduce((total, name) => total + (layerTensor(bundle, layerIndex, name)?.lengthBytes ?? 0), 0)
     : 0;

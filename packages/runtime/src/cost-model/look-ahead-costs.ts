@@ -11,3 +11,6 @@ export interface LookAheadShares {
  * found and for what is of use.
  */
 export const LOOK_AHEAD_USUAL: LookAheadShares = { guessedShare: 0.75, usedShare: 0.75 };
+
+/** For predictors whose guess is what is computed. */
+export const LOOK_AHEAD_EXACT: LookAheadShares = { guessedShare: 1, usedShare: 1 };

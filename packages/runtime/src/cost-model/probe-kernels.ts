@@ -206,17 +206,28 @@ class Probe {
       tensor.rowCount,
       Math.floor((this.weightBytes * tensor.rowCount) / tensor.lengthBytes),
     );
-    const program = this.kernels.compile([
-      {
-        op: "matmul",
-        tokenCount: this.#state.headTokenCountWord,
-        weight: { dtype: tensor.dtype, rowCount, columnCount: tensor.columnCount, base: this.#weights },
-        source: this.#state.headInput,
-        target: this.#state.logits.base,
-        accumulate: false,
-      },
-    ]);
-    return ((await this.#time([program], 0)) * tensor.rowCount) / rowCount;
+    const lengthBytes = Math.ceil((tensor.lengthBytes * rowCount) / tensor.rowCount / 64) * 64;
+    // A small head read again and again would stay in the processor's caches, which a token's layers have emptied in a run.
+    const programs = Array.from(
+      { length: Math.max(1, Math.floor(this.weightBytes / lengthBytes)) },
+      (_, copy) =>
+        this.kernels.compile([
+          {
+            op: "matmul",
+            tokenCount: this.#state.headTokenCountWord,
+            weight: {
+              dtype: tensor.dtype,
+              rowCount,
+              columnCount: tensor.columnCount,
+              base: this.#at(copy * lengthBytes),
+            },
+            source: this.#state.headInput,
+            target: this.#state.logits.base,
+            accumulate: false,
+          },
+        ]),
+    );
+    return ((await this.#time(programs, 0)) * tensor.rowCount) / rowCount;
   }
 
   /** Median milliseconds per program, over runs that take one after another. `before` is not timed. */

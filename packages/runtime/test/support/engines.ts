@@ -15,6 +15,7 @@ import {
   createSampler,
   type EngineOptions,
   type EngineParts,
+  type MemoryPlan,
   planEngine,
 } from "@flashlm/runtime";
 import { slotMapCache } from "@flashlm/window-cache";
@@ -73,6 +74,17 @@ export function leastBytes(parts: EngineParts, contextLength: number): number {
       memoryBytes += Number(error.details["missingBytes"]);
     }
   }
+}
+
+/** The largest budget, to 16 KiB, in which at most half of the neurons have slots: a little less is taken from buffers and scratch first. */
+export function halfSlotsBytes(parts: EngineParts, options: EngineOptions): number {
+  const plan = (memoryBytes: number): MemoryPlan => planEngine(parts, { ...options, memoryBytes });
+  const slotsOf = ({ slotCountByLayer }: MemoryPlan): number =>
+    slotCountByLayer.reduce((total, count) => total + count, 0);
+  const whole = plan(Number.POSITIVE_INFINITY);
+  let memoryBytes = whole.totalBytes;
+  while (slotsOf(plan(memoryBytes)) > slotsOf(whole) / 2) memoryBytes -= 16 * 1024;
+  return memoryBytes;
 }
 
 /** Makes an engine on this thread. The caller closes it. */

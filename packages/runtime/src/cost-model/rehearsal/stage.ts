@@ -96,6 +96,7 @@ async function build(
     predictor: createPredictor(predictor, bundle, kernels, state),
     dense: predictor.dense,
     lookAhead: null,
+    lookAheadIsExact: false,
     embed: fillHidden(kernels, state, bundle),
     ...compileLayers(bundle, plan, state, residency, kernels),
     advanceToken: () => cache.advanceToken(),
