@@ -79,9 +79,9 @@ function isEngineSpeed({ sparse, dense }: Partial<EngineSpeed>): boolean {
     Object.values(record).every((figure) => Number.isFinite(figure) && figure >= 0);
   if (!sparse || !dense || !Array.isArray(sparse.misses) || sparse.misses.length < 2) return false;
   const { misses, ...rest } = sparse;
-  const { streams, ...chunks } = dense;
-  if (!Array.isArray(streams) || streams.length === 0) return false;
-  return [rest, chunks, ...streams, ...misses].every(areFigures);
+  const { streams, resident, ...chunks } = dense;
+  if (!Array.isArray(streams) || streams.length === 0 || resident === undefined) return false;
+  return [rest, chunks, resident ?? {}, ...streams, ...misses].every(areFigures);
 }
 
 /** Keeps what a probe measured. */

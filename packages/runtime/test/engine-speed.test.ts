@@ -85,23 +85,31 @@ describe("what a rehearsal says", () => {
       computeMs: 2 + 0.02 * flightCount,
       activeShare: 1,
     });
-    const speed = denseSpeed([dense(2), dense(42)], kernel);
+    const speed = denseSpeed([dense(2), dense(42)], kernel, null);
     expect(speed.flightMs).toBeCloseTo(0.02, 9);
     expect(speed.cacheFlightMs).toBeCloseTo(0.01, 9);
     expect(speed.cacheNamedMs).toBeCloseTo(1e-4, 9);
     // All records take 2 ms, so that nothing is left of the 2 ms beside the chunks; with faster kernels half of that is.
     expect(speed.stepMs).toBe(0);
-    expect(denseSpeed([dense(2), dense(42)], { ...kernel, layerMs: 0, downMs: 0 }).stepMs).toBeCloseTo(1, 9);
+    expect(denseSpeed([dense(2), dense(42)], { ...kernel, layerMs: 0, downMs: 0 }, null).stepMs).toBeCloseTo(
+      1,
+      9,
+    );
     const rateOf = (layerMs: number): number => (1000 * 4_096_000) / layerMs;
     expect(streamBytesPerSecond(speed.streams, 1)).toBeCloseTo(rateOf(3.1 + 42 * 0.03), 3);
     expect(streamBytesPerSecond(speed.streams, 1e9)).toBeCloseTo(rateOf(3.1 + 2 * 0.03), 3);
     const between = streamBytesPerSecond(speed.streams, 4_096_000 / Math.sqrt(2 * 42));
     expect(between).toBeCloseTo(Math.sqrt(rateOf(4.36) * rateOf(3.16)), 3);
     // A layer that is one chunk either way says nothing of chunks.
-    expect(denseSpeed([dense(1), dense(1)], kernel)).toMatchObject({
+    expect(denseSpeed([dense(1), dense(1)], kernel, null)).toMatchObject({
+      resident: null,
       flightMs: kernel.flightMs,
       cacheFlightMs: 0,
     });
+    const here = { ...dense(1), waitMs: 0, cacheMs: 0.03, computeMs: 2.5 };
+    const { resident } = denseSpeed([dense(2), dense(42)], kernel, here);
+    expect(resident!.stepMs).toBeCloseTo(2.5 - 0.1 - 2 - 0.02, 9);
+    expect(resident!.cacheMs).toBe(0.03);
   });
 });
 

@@ -27,9 +27,9 @@ describe.skipIf(path === null)("a rehearsal", () => {
     const engine = await rehearse(parts, options, kernel);
     const { misses, blockBytesPerSecond, ...fixed } = engine.sparse;
     expect(blockBytesPerSecond).toBeGreaterThan(0);
-    const { streams, ...chunks } = engine.dense;
+    const { streams, resident, ...chunks } = engine.dense;
     for (const { bytesPerSecond } of streams) expect(bytesPerSecond).toBeGreaterThan(0);
-    for (const figure of [fixed, chunks, ...misses].flatMap((record) => Object.values(record))) {
+    for (const figure of [fixed, resident!, chunks, ...misses].flatMap((record) => Object.values(record))) {
       expect(figure).toBeGreaterThanOrEqual(0);
       expect(figure).toBeLessThan(1e6);
     }

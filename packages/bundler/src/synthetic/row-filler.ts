@@ -20,11 +20,20 @@ export function elementBytes(dtype: SyntheticDtype, elementCount: number): numbe
   return elementCount * (dtype === "f32" ? 4 : 2);
 }
 
+/** How rows of one tensor are filled. */
+interface NormalFill {
+  readonly deviation: number;
+  readonly dtype: SyntheticDtype;
+  readonly fill: (seed: number, target: Uint8Array) => void;
+}
+
 /** Fills rows of tensors. Each row depends on the seed, its tensor and its index only, so that any thread may fill it. */
 export class RowFiller {
   readonly #quantiles: Float32Array = normalQuantiles();
   readonly #tables: Map<string, Uint16Array | Float32Array | Int8Array> = new Map();
   readonly #directions: Map<string, Float32Array> = new Map();
+  readonly #one: Float32Array = new Float32Array(1);
+  #lastFill: NormalFill | null = null;
 
   /** Writes row `row` of a tensor into `target`, which has exactly its bytes and begins on a multiple of 4. */
   fill(
@@ -54,10 +63,25 @@ export class RowFiller {
   }
 
   #normalRow(deviation: number, dtype: SyntheticDtype, seed: number, target: Uint8Array): void {
-    if (dtype === "f32") fillWords(this.#floatTable(deviation), seed, target);
-    else if (dtype === "q8_0")
-      fillBlocks(this.#byteTable(), halfBits((deviation * BLOCK_REACH) / 127), seed, target);
-    else fillPairs(this.#bitTable(deviation, dtype), seed, target);
+    // Rows of one tensor follow one another: naming a table takes longer than filling a short row from it.
+    const lastFill = this.#lastFill;
+    if (lastFill?.deviation !== deviation || lastFill.dtype !== dtype)
+      this.#lastFill = { deviation, dtype, fill: this.#normalFill(deviation, dtype) };
+    this.#lastFill!.fill(seed, target);
+  }
+
+  #normalFill(deviation: number, dtype: SyntheticDtype): (seed: number, target: Uint8Array) => void {
+    if (dtype === "f32") {
+      const table = this.#floatTable(deviation);
+      return (seed, target) => fillWords(table, seed, target);
+    }
+    if (dtype === "q8_0") {
+      const table = this.#byteTable();
+      const scaleBits = halfBits((deviation * BLOCK_REACH) / 127);
+      return (seed, target) => fillBlocks(table, scaleBits, seed, target);
+    }
+    const table = this.#bitTable(deviation, dtype);
+    return (seed, target) => fillPairs(table, seed, target);
   }
 
   #patch(dtype: SyntheticDtype, target: Uint8Array, index: number, value: number): void {
@@ -71,7 +95,8 @@ export class RowFiller {
       return;
     }
     const lengthBytes = elementBytes(dtype, 1);
-    encodeRow(dtype, Float32Array.of(value), target.subarray(index * lengthBytes, (index + 1) * lengthBytes));
+    this.#one[0] = value;
+    encodeRow(dtype, this.#one, target.subarray(index * lengthBytes, (index + 1) * lengthBytes));
   }
 
   #embeddingRow(

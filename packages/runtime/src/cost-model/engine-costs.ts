@@ -34,7 +34,7 @@ export function addedByEngine(request: ForecastRequest, demand: LayerDemand, rea
   const flightCount = flightsOf(request, reads.lateCount);
   if (!kernel.engine) return usual(request, demand, reads, flightCount);
   return predictor.dense
-    ? denseAdds(kernel.engine.dense, demand, flightCount)
+    ? denseAdds(kernel.engine, demand, reads.lateCount, flightCount)
     : sparseAdds(kernel.engine.sparse, demand, reads);
 }
 
@@ -60,16 +60,26 @@ function usual(
   };
 }
 
+/** Between a layer that is all here and one that is all read, in proportion to what is read: serving reads takes the processor's time. */
 function denseAdds(
-  engine: EngineSpeed["dense"],
+  { dense, sparse }: EngineSpeed,
   { namedPerToken }: LayerDemand,
+  lateCount: number,
   flightCount: number,
 ): EngineAdds {
+  const resident = dense.resident ?? {
+    stepMs: sparse.stepMs,
+    cacheMs: sparse.cacheLayerMs + namedPerToken * sparse.cacheNamedMs,
+  };
+  const readShare = Math.min(1, lateCount / Math.max(1, namedPerToken));
+  const between = (residentMs: number, streamedMs: number): number =>
+    residentMs + readShare * (streamedMs - residentMs);
+  const streamedCacheMs = flightCount * dense.cacheFlightMs + namedPerToken * dense.cacheNamedMs;
   return {
-    stepMs: engine.stepMs,
-    ffnMs: flightCount * engine.flightMs,
+    stepMs: between(resident.stepMs, dense.stepMs),
+    ffnMs: flightCount * dense.flightMs,
     scatter: 1,
-    cacheMs: flightCount * engine.cacheFlightMs + namedPerToken * engine.cacheNamedMs,
+    cacheMs: between(resident.cacheMs, streamedCacheMs),
   };
 }
 

@@ -30,7 +30,9 @@ export interface EngineSpeed {
     readonly misses: readonly MissCost[];
   };
   readonly dense: {
-    /** Each layer beyond its attention, records and chunks. */
+    /** The two figures of a layer whose neurons all have slots, so that nothing of it is read; null where one layer's slots were too large to rehearse. */
+    readonly resident: { readonly stepMs: number; readonly cacheMs: number } | null;
+    /** Each layer that is streamed, beyond its attention, records and chunks. */
     readonly stepMs: number;
     /** Each chunk of records: its programs, and its plan, reads and lists. */
     readonly flightMs: number;

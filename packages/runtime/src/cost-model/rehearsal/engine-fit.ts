@@ -117,16 +117,24 @@ export function ascending(values: readonly number[]): number[] {
   return blocks.flatMap(({ mean, count }) => Array.from({ length: count }, () => mean));
 }
 
-/** What the same layer in ever more chunks says of a chunk, and of the reads. Pure. */
-export function denseSpeed(plays: readonly DensePlay[], kernel: KernelSpeed): EngineSpeed["dense"] {
+/** What the same layer in ever more chunks says of a chunk, and of the reads; and what it takes with nothing to read, where that was played. Pure. */
+export function denseSpeed(
+  plays: readonly DensePlay[],
+  kernel: KernelSpeed,
+  resident: DensePlay | null,
+): EngineSpeed["dense"] {
   const large = plays[0]!;
   const small = plays.at(-1)!;
   const moreCount = Math.max(1, small.flightCount - large.flightCount);
   const cacheFlightMs = Math.max(0, (small.cacheMs - large.cacheMs) / moreCount);
   const flightMs = Math.max(kernel.flightMs, (small.computeMs - large.computeMs) / moreCount);
-  const recordsMs = large.neuronCount * (kernel.activationMs + large.activeShare * kernel.downMs);
+  const stepOf = ({ neuronCount, activeShare, computeMs, ...chunks }: DensePlay): number => {
+    const recordsMs = neuronCount * (kernel.activationMs + activeShare * kernel.downMs);
+    return Math.max(0, computeMs - kernel.layerMs - recordsMs - chunks.flightCount * flightMs);
+  };
   return {
-    stepMs: Math.max(0, large.computeMs - kernel.layerMs - recordsMs - large.flightCount * flightMs),
+    resident: resident && { stepMs: stepOf(resident), cacheMs: resident.cacheMs },
+    stepMs: stepOf(large),
     flightMs,
     cacheFlightMs,
     cacheNamedMs: Math.max(0, large.cacheMs - large.flightCount * cacheFlightMs) / large.neuronCount,

@@ -57,10 +57,28 @@ export async function rehearse(
     blockBytes: layerBlock(bundle, 0).lengthBytes,
     plays: await rehearseSparse({ ...parts, bundle }, options, true),
   };
-  const large = await rehearseDense({ ...parts, bundle }, options, null);
-  const middle = await rehearseDense({ ...parts, bundle }, options, MIDDLE_FLIGHT_BYTES);
-  const small = await rehearseDense({ ...parts, bundle }, options, SMALL_FLIGHT_BYTES);
-  return { sparse: sparseSpeed(sparse, kernel, streamed), dense: denseSpeed([large, middle, small], kernel) };
+  const large = await rehearseDense({ ...parts, bundle }, options, { flightBytes: null });
+  const middle = await rehearseDense({ ...parts, bundle }, options, { flightBytes: MIDDLE_FLIGHT_BYTES });
+  const small = await rehearseDense({ ...parts, bundle }, options, { flightBytes: SMALL_FLIGHT_BYTES });
+  const resident = await rehearseResident(parts, options, layerCount);
+  return {
+    sparse: sparseSpeed(sparse, kernel, streamed),
+    dense: denseSpeed([large, middle, small], kernel, resident),
+  };
+}
+
+/** As many of the layers as have room for all of their neurons, or null. */
+async function rehearseResident(
+  parts: EngineParts,
+  options: RehearsalOptions,
+  layerCountMax: number,
+): Promise<DensePlay | null> {
+  const { record, model } = parts.bundle.manifest;
+  const affordable = Math.floor(SLOT_BYTES_MAX / (model.ffn.neuronCount * record.strideBytes));
+  if (affordable < 1) return null;
+  const bundle = firstLayers(parts.bundle, Math.min(layerCountMax, affordable));
+  const slotCount = model.ffn.neuronCount;
+  return rehearseDense({ ...parts, bundle }, options, { flightBytes: null, slotCount });
 }
 
 function totalMs({ waitMs, cacheMs, computeMs }: LayerTime): number {
@@ -118,10 +136,10 @@ async function rehearseSparse(
 async function rehearseDense(
   parts: EngineParts,
   options: RehearsalOptions,
-  flightBytes: number | null,
+  { flightBytes, slotCount = 0 }: { readonly flightBytes: number | null; readonly slotCount?: number },
 ): Promise<DensePlay> {
   const stage = await setStage({ ...parts, predictor: DENSE }, options, {
-    slotCount: 0,
+    slotCount,
     flightBytes,
     streamsBlocks: false,
   });
@@ -129,7 +147,7 @@ async function rehearseDense(
   const neuronCount = neuronCountOf(parts.bundle);
   try {
     const { flightBytes: ownBytes } = stage.plan;
-    const flightCount = Math.ceil((neuronCount * strideBytes) / ownBytes);
+    const flightCount = slotCount > 0 ? 1 : Math.ceil((neuronCount * strideBytes) / ownBytes);
     const sizes = { neuronCount, recordBytes: strideBytes, flightBytes: ownBytes, flightCount };
     const first = await play(stage, () => {});
     const second = await play(stage, () => {});

@@ -37,7 +37,10 @@ export function planStage(
     ...whole,
     flightBytes: Math.min(flightBytes ?? whole.flightBytes, whole.flightBytes),
     slotCountByLayer: layers.map(({ neuronCount }) => Math.min(slotCount, neuronCount)),
-    pinnedCountByLayer: layers.map(() => 0),
+    // Dense runs keep the first neurons for good.
+    pinnedCountByLayer: layers.map(({ neuronCount }) =>
+      predictor.dense ? Math.min(slotCount, neuronCount) : 0,
+    ),
     layerBlockResident: layers.map(() => !streamsBlocks),
     blockBufferCount: streamsBlocks ? BLOCK_BUFFER_COUNT.full : 0,
   };
