@@ -60,22 +60,30 @@ async function loadMeasured(model: OpenModel, flags: EngineFlags, threadCount: n
   return { capabilities, device, kernel, ofPredictor: measuredOf(model, flags.sparsity) };
 }
 
+/** How measuring is done. */
+export interface MeasureOptions {
+  /** What it may have of memory; absent: no limit. Where a rehearsal of the engine does not fit, usual figures stand for it and are not saved. */
+  readonly limitBytes?: number;
+  /** Whether kernels and engine are measured although they have been. */
+  readonly anew?: boolean;
+}
+
 /**
  * What is saved of this machine and model, and what is not is measured now: kernels for half a second, the engine for a few, a disk without profile for three.
  *
- * @param limitBytes - what measuring may have of memory. Where a rehearsal of the engine does not fit, usual figures stand for it and are not saved.
- * @throws BUDGET_TOO_SMALL where the kernels or the disk cannot be measured within it.
+ * @throws BUDGET_TOO_SMALL where the kernels or the disk cannot be measured within the limit.
  */
 export async function measureForForecast(
   model: OpenModel,
   flags: EngineFlags,
   threadCount: number,
-  limitBytes: number = Number.POSITIVE_INFINITY,
+  { limitBytes = Number.POSITIVE_INFINITY, anew = false }: MeasureOptions = {},
 ): Promise<Measured> {
   const { capabilities, ofPredictor, ...saved } = await loadMeasured(model, flags, threadCount);
   const { demand } = ofPredictor;
-  const { kernel, note } = saved.kernel
-    ? { kernel: saved.kernel, note: null }
+  const savedKernel = anew ? null : saved.kernel;
+  const { kernel, note } = savedKernel
+    ? { kernel: savedKernel, note: null }
     : await measureKernels(model, flags, threadCount, limitBytes);
   if (!saved.device) checkMeasuring(DEVICE_ARENA_BYTES, limitBytes);
   const device = saved.device ?? (await quickProfile(model, flags));
@@ -86,7 +94,7 @@ export async function measureForForecast(
     reader: { inFlightMax: capabilities.inFlightMax, alignmentBytes: capabilities.alignmentBytes },
     notes: [
       `device: ${capabilities.backend} ${capabilities.directIo ? "direct" : "buffered"}, ${saved.device ? `measured ${device.measuredAt}` : "measured just now for three seconds (flashlm device measures better, once)"}`,
-      `kernels: ${kernel.target} x${kernel.threadCount}, ${saved.kernel ? "measured before" : "measured just now"}`,
+      `kernels: ${kernel.target} x${kernel.threadCount}, ${savedKernel ? "measured before" : "measured just now"}`,
       ...(note ? [note] : []),
       ...(demand ? [`demand: ${demand.tokenCount} tokens, ${demand.sparsity}`] : []),
     ],

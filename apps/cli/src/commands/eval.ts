@@ -137,7 +137,7 @@ async function measureWithin(
   // A share of the weights limits engines, not what is measured for others.
   const limitBytes = parseMemory(flags.memory).kind === "bytes" ? memoryBytes : Number.POSITIVE_INFINITY;
   try {
-    const measured = { ...(await measureForForecast(model, flags, threadCount, limitBytes)), demand };
+    const measured = { ...(await measureForForecast(model, flags, threadCount, { limitBytes })), demand };
     return { measured, notes: measured.notes };
   } catch (error) {
     if (!isTooSmall(error)) throw error;

@@ -15,6 +15,7 @@ import { compareResidents, describeResidents } from "./plan-residents.js";
 
 interface PlanFlags extends EngineFlags {
   readonly positions?: number;
+  readonly remeasure?: boolean;
 }
 
 /** Budgets of the table that is printed without `--memory`. */
@@ -33,6 +34,10 @@ export function addPlan(program: Command): void {
       "--positions <count>",
       "context that a token attends to (default: half of the context)",
       wholeNumber("--positions", 0),
+    )
+    .option(
+      "--remeasure",
+      "measure kernels and engine again, as after a change of the machine or its load (flashlm device: the disk)",
     )
     .action((model: string | undefined, flags: PlanFlags) => plan(model, flags));
 }
@@ -56,7 +61,9 @@ async function plan(name: string | undefined, given: PlanFlags): Promise<void> {
   const model = await openModel(name, asked);
   const flags = await resolveSparsity(model, asked);
   const setup = setUpEngine(model, flags, 0);
-  const measured = await measureForForecast(model, flags, setup.threadCount);
+  const measured = await measureForForecast(model, flags, setup.threadCount, {
+    anew: flags.remeasure ?? false,
+  });
   const budgets = flags.memory === undefined ? BUDGETS : [flags.memory];
   const rows = budgets.map((memory) => planRow(model, { ...flags, memory }, measured));
   const positions = flags.positions ?? null;
