@@ -138,7 +138,8 @@ async function measureDemand({ model, flags, demand }) {
 export const points = [
   {
     name: "paper.8",
-    title: "the forecast is within 20 % of the measured token time at 35, 50, 75 and 100 %, for two shapes of three",
+    title:
+      "the forecast is within 20 % of the measured token time at 35, 50, 75 and 100 %, for two shapes of three",
     heavy: true,
     run: forecastIsClose,
   },
