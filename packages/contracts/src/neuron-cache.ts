@@ -35,8 +35,8 @@ export interface CacheStats {
 
 /**
  * What an acquire means for the slots: "window", a token that is decoded: misses take slots. "none", a chunk of a prompt that would flush
- * the window: they take free slots only, as units of the token before. "guess", units that may be named soon: misses take slots, but as units that left the window, hits stay as old as they
- * were, and no counter moves; the acquire with "window" that follows says which of them were right.
+ * the window: they take free slots only, as units of the token before. "guess", units that may be named soon: misses take slots, but as units that left
+ * the window, hits stay as old as they were, and no counter moves; the acquire with "window" that follows says which of them were right.
  */
 export type AdmitMode = "window" | "none" | "guess";
 

@@ -28,6 +28,8 @@ const LAYER_COUNT_MAX = 24;
 const POSITION_COUNT = 256;
 const MEASURE_MS = 60;
 const RUN_COUNT_MIN = 5;
+/** Copies of a head that are cycled through at most; those of tiny models fit the processor's caches in a run, too. */
+const HEAD_COPIES_MAX = 32;
 /** As weights of any dtype this byte gives normal numbers: f16 1.06, f32 and bf16 0.011, blocks of scale 1.06. */
 const WEIGHT_BYTE = 0x3c;
 
@@ -209,7 +211,7 @@ class Probe {
     const lengthBytes = Math.ceil((tensor.lengthBytes * rowCount) / tensor.rowCount / 64) * 64;
     // A small head read again and again would stay in the processor's caches, which a token's layers have emptied in a run.
     const programs = Array.from(
-      { length: Math.max(1, Math.floor(this.weightBytes / lengthBytes)) },
+      { length: Math.max(1, Math.min(HEAD_COPIES_MAX, Math.floor(this.weightBytes / lengthBytes))) },
       (_, copy) =>
         this.kernels.compile([
           {
