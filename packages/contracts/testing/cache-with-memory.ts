@@ -58,8 +58,9 @@ export class CacheWithMemory {
       expect(this.memory[layerIndex]![slots[position]!], `slot of hit ${id} holds its record`).toBe(id);
     });
     if (admit === "none") {
-      const after = new Set(this.cache.residentIds(layerIndex));
-      for (const id of before) expect(after.has(id), `unit ${id} stays beside a prompt`).toBe(true);
+      const placed = missPositions.filter((position) => slots[position] !== NO_SLOT);
+      const kept = new Set([...before, ...placed.map((position) => ids[position]!)]);
+      expect(new Set(this.cache.residentIds(layerIndex))).toEqual(kept);
     }
     return lease;
   }

@@ -128,9 +128,9 @@ export function denseSpeed(
   const moreCount = Math.max(1, small.flightCount - large.flightCount);
   const cacheFlightMs = Math.max(0, (small.cacheMs - large.cacheMs) / moreCount);
   const flightMs = Math.max(kernel.flightMs, (small.computeMs - large.computeMs) / moreCount);
-  const stepOf = ({ neuronCount, activeShare, computeMs, ...chunks }: DensePlay): number => {
+  const stepOf = ({ neuronCount, activeShare, computeMs, flightCount }: DensePlay): number => {
     const recordsMs = neuronCount * (kernel.activationMs + activeShare * kernel.downMs);
-    return Math.max(0, computeMs - kernel.layerMs - recordsMs - chunks.flightCount * flightMs);
+    return Math.max(0, computeMs - kernel.layerMs - recordsMs - flightCount * flightMs);
   };
   return {
     resident: resident && { stepMs: stepOf(resident), cacheMs: resident.cacheMs },
