@@ -9,9 +9,9 @@ const TOLERANCE = 0.2;
 const BUDGETS = ["35%", "50%", "75%", "100%"];
 /** Of a steady state: over the first tokens code is compiled, and first reads are checked. */
 const TOKENS = DECODE_TOKENS;
-/** Runs of each budget; the median counts. */
-const RUNS = 3;
-const DEVICE_SECONDS = 8;
+/** Of measuring the machine and running, in turn; the median of their ratios counts. */
+const ROUNDS = 5;
+const DEVICE_SECONDS = 4;
 /** Tokens that heads are trained on: enough for heads that are used, few enough for a minute. */
 const TRAIN_TOKENS = 2048;
 const PROMPT = "The method returns a list of the words in the string, using sep as the delimiter.";
@@ -63,40 +63,39 @@ const SHAPES = [
   headsShape("opt-125m (synthetic) with heads and look-ahead", "opt-125m", "lowrank:0.02"),
 ];
 
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
-
-/** Forecast and measured ms per token of one budget, or null where the model cannot run in it. */
-async function compare(shape, memory) {
-  const runs = [];
-  for (let index = 0; index < RUNS; index++) {
-    try {
-      runs.push((await flashlmJson(shape.runArgs(memory))).report);
-    } catch (error) {
-      if (String(error).includes("BUDGET_TOO_SMALL")) return null;
-      throw error;
-    }
-  }
-  const measuredMs = median(runs.map((report) => report.msPerToken));
-  const run = runs.find((report) => report.msPerToken === measuredMs);
-  if (run.forecast === null)
-    throw new Error("the run has no forecast, although device and kernels were measured");
-  return { measuredMs, forecastMs: run.forecast.tokenMs, ratio: run.forecast.tokenMs / measuredMs };
-}
-
-/** What a forecast is made from, right before the runs that it is held against: a machine with neighbours is another one minutes later. */
+/** What a forecast is made from, right before the run that it is held against: a machine with neighbours is another one minutes later. */
 async function measureMachine({ model, flags }) {
   // The disk first: a rehearsal plans its reads by it, as runs do.
   await flashlmJson(["device", "--seconds", String(DEVICE_SECONDS)]);
   await flashlmJson(["plan", model, "--remeasure", ...flags]);
 }
 
+/** Forecast and measured ms per token of one run on a machine just measured. */
+async function oneRound(shape, memory) {
+  await measureMachine(shape);
+  const { msPerToken: measuredMs, forecast } = (await flashlmJson(shape.runArgs(memory))).report;
+  if (forecast === null)
+    throw new Error("the run has no forecast, although device and kernels were measured");
+  return { measuredMs, forecastMs: forecast.tokenMs, ratio: forecast.tokenMs / measuredMs };
+}
+
+const percent = (ratio) => `${ratio < 1 ? "" : "+"}${(100 * (ratio - 1)).toFixed(0)} %`;
+
 /** One line and verdict per budget. A budget in which the model does not run proves nothing, so it falls short. */
 async function judge(name, shape, memory) {
-  const result = await compare(shape, memory);
-  if (result === null) return { ok: false, line: `${name} ${memory}: TOO SMALL TO RUN` };
-  const { forecastMs, measuredMs, ratio } = result;
+  const rounds = [];
+  try {
+    for (let index = 0; index < ROUNDS; index++) rounds.push(await oneRound(shape, memory));
+  } catch (error) {
+    if (!String(error).includes("BUDGET_TOO_SMALL")) throw error;
+    return { ok: false, line: `${name} ${memory}: TOO SMALL TO RUN` };
+  }
+  rounds.sort((a, b) => a.ratio - b.ratio);
+  const { forecastMs, measuredMs, ratio } = rounds[ROUNDS >> 1];
   const ok = Math.abs(ratio - 1) <= TOLERANCE;
-  const line = `${name} ${memory}: forecast ${forecastMs.toFixed(1)} ms, measured ${measuredMs.toFixed(1)} ms, ${(100 * (ratio - 1)).toFixed(0)} %${ok ? "" : " (too far)"}`;
+  const spread = `${percent(rounds[0].ratio)} to ${percent(rounds.at(-1).ratio)}`;
+  const line = `${name} ${memory}: forecast ${forecastMs.toFixed(1)} ms, measured ${measuredMs.toFixed(1)} ms, ${percent(ratio)} (${spread})${ok ? "" : " TOO FAR"}`;
+  console.log(`    ${line}`);
   return { ok, line };
 }
 
@@ -107,13 +106,8 @@ async function forecastIsClose() {
   try {
     for (const { name, open } of SHAPES) {
       const shape = await open(folder);
-      // Makes the bundle where there is none.
-      await flashlmJson(["plan", shape.model, ...shape.flags]);
       await measureDemand(shape);
-      for (const memory of BUDGETS) {
-        await measureMachine(shape);
-        results.push(await judge(name, shape, memory));
-      }
+      for (const memory of BUDGETS) results.push(await judge(name, shape, memory));
     }
     return {
       ok: results.every(({ ok }) => ok),

@@ -1,23 +1,11 @@
 import { join } from "node:path";
 import type { BundleIndex } from "@flashlm/contracts";
-import { planEngine } from "@flashlm/runtime";
 import { compactCache, slotMapCache } from "@flashlm/window-cache";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bundleInto, engineOf, greedy, type Mix, partsOf } from "./support/engines.js";
+import { bundleInto, engineOf, greedy, halfSlotsBytes, type Mix, partsOf } from "./support/engines.js";
 import { type Expected, fixture, readJson, temporaryFolder } from "./support/fixtures.js";
 
 const STEPS = 128;
-
-/** A budget that leaves this share of the neuron slots; a tiny model's weights are small beside an engine's fixed buffers. */
-function budgetOf(bundle: BundleIndex, mix: Mix, slotShare: number): number {
-  const whole = planEngine(partsOf(bundle, mix), {
-    memoryBytes: Number.POSITIVE_INFINITY,
-    contextLength: 256,
-    threadCount: 2,
-  });
-  const slots = whole.rows.find((row) => row.owner === "neuron slots")?.plannedBytes ?? 0;
-  return whole.totalBytes - Math.floor((1 - slotShare) * slots);
-}
 
 for (const family of ["llama-relu", "bamboo"]) {
   const path = fixture(`families/${family}`);
@@ -37,15 +25,14 @@ for (const family of ["llama-relu", "bamboo"]) {
           for (const sparsity of ["dense", "oracle", "shadow:1"]) {
             it(`${kernels}, ${reader}, ${cache.name}, ${sparsity}`, async () => {
               const mix: Mix = { kernels, reader, cache, sparsity };
-              const memoryBytes = budgetOf(bundle, mix, 0.4);
-              const engine = await engineOf(bundle, {
-                ...mix,
-                options: {
-                  memoryBytes,
-                  promptChunkTokens: reader === "node" ? 7 : 64,
-                  threadCount: reader === "node" ? 1 : 2,
-                },
-              });
+              const options = {
+                memoryBytes: Number.POSITIVE_INFINITY,
+                contextLength: 256,
+                promptChunkTokens: reader === "node" ? 7 : 64,
+                threadCount: reader === "node" ? 1 : 2,
+              };
+              const memoryBytes = halfSlotsBytes(partsOf(bundle, mix), options);
+              const engine = await engineOf(bundle, { ...mix, options: { ...options, memoryBytes } });
               try {
                 expect(await greedy(engine, expected.prompt, STEPS)).toEqual(expected.greedy.slice(0, STEPS));
               } finally {

@@ -13,13 +13,15 @@ export type FillRecipe =
   | { readonly kind: "constant"; readonly value: number }
   /** Given values, for vectors. */
   | { readonly kind: "values"; readonly values: Float32Array }
-  /** One row per token: its code's directions and noise of its own. */
-  | {
-      readonly kind: "embedding";
-      readonly code: TokenCode;
-      readonly deviation: number;
-      readonly lane: Lane | null;
-    };
+  | EmbeddingRecipe;
+
+/** One row per token: its code's directions and noise of its own. */
+export interface EmbeddingRecipe {
+  readonly kind: "embedding";
+  readonly code: TokenCode;
+  readonly deviation: number;
+  readonly lane: Lane | null;
+}
 
 /** A hidden unit that has the same value for every token, from which models without FFN biases take their thresholds. */
 export interface Lane {

@@ -1,16 +1,14 @@
 import { encodeRow } from "../codecs/encode-row.js";
 import { halfBits } from "../codecs/half.js";
-import type { FillRecipe } from "./fill-recipe.js";
+import { BLOCK_BYTES, BLOCK_ELEMENTS, fillBlocks, fillPairs, fillSums, fillWords } from "./bulk-fills.js";
+import { DigitDirections } from "./digit-directions.js";
+import type { EmbeddingRecipe, FillRecipe } from "./fill-recipe.js";
 import { normalQuantiles } from "./normal-distribution.js";
-import { combineSeeds, generatorState } from "./random.js";
-import { digitsOf } from "./token-code.js";
+import { combineSeeds } from "./random.js";
 
 /** Dtypes that synthetic checkpoints are written in. */
 export type SyntheticDtype = "f32" | "f16" | "bf16" | "q8_0";
 
-/** Elements of a block of q8_0, and its bytes: a binary16 scale and 32 signed bytes. */
-const BLOCK_ELEMENTS = 32;
-const BLOCK_BYTES = 34;
 /** Blocks reach this many deviations; of 32 normal values the largest has 2.1 on average, so that few are cut. */
 const BLOCK_REACH = 4.2;
 
@@ -31,8 +29,9 @@ interface NormalFill {
 export class RowFiller {
   readonly #quantiles: Float32Array = normalQuantiles();
   readonly #tables: Map<string, Uint16Array | Float32Array | Int8Array> = new Map();
-  readonly #directions: Map<string, Float32Array> = new Map();
+  readonly #directions: Map<number, DigitDirections> = new Map();
   readonly #one: Float32Array = new Float32Array(1);
+  #row: Float32Array = new Float32Array(0);
   #lastFill: NormalFill | null = null;
 
   /** Writes row `row` of a tensor into `target`, which has exactly its bytes and begins on a multiple of 4. */
@@ -99,48 +98,22 @@ export class RowFiller {
     encodeRow(dtype, this.#one, target.subarray(index * lengthBytes, (index + 1) * lengthBytes));
   }
 
-  #embeddingRow(
-    recipe: Extract<FillRecipe, { kind: "embedding" }>,
-    seed: number,
-    row: number,
-    columnCount: number,
-  ): Float32Array {
+  #embeddingRow(recipe: EmbeddingRecipe, seed: number, row: number, columnCount: number): Float32Array {
     const { code, deviation, lane } = recipe;
-    const values = new Float32Array(columnCount);
-    const noise = 1 - code.shares.reduce((sum, share) => sum + share, 0);
-    fillWords(
-      this.#floatTable(deviation * Math.sqrt(noise)),
-      combineSeeds(seed, row),
-      new Uint8Array(values.buffer),
-    );
-    for (const [digit, value] of digitsOf(code, row).entries()) {
-      const direction = this.#direction(seed, digit, value, code.base, columnCount);
-      const scale = deviation * Math.sqrt(code.shares[digit]!);
-      for (let column = 0; column < columnCount; column++) values[column]! += scale * direction[column]!;
-    }
-    if (lane !== null) values[lane.index] = lane.value;
-    return values;
-  }
-
-  /** The direction of a digit's value; those of one digit add up to nothing, so that no token is special. */
-  #direction(seed: number, digit: number, value: number, base: number, columnCount: number): Float32Array {
-    const key = `${seed}.${digit}`;
-    let all = this.#directions.get(key);
-    if (all === undefined) {
-      all = new Float32Array(base * columnCount);
-      fillWords(
-        this.#floatTable(Math.sqrt(base / (base - 1))),
-        combineSeeds(seed, 0x0d19, digit),
-        new Uint8Array(all.buffer),
+    let directions = this.#directions.get(seed);
+    if (directions === undefined) {
+      directions = new DigitDirections(recipe, seed, columnCount, (spread, rowSeed, target) =>
+        fillWords(this.#floatTable(spread), rowSeed, new Uint8Array(target.buffer)),
       );
-      for (let column = 0; column < columnCount; column++) {
-        let mean = 0;
-        for (let row = 0; row < base; row++) mean += all[row * columnCount + column]! / base;
-        for (let row = 0; row < base; row++) all[row * columnCount + column]! -= mean;
-      }
-      this.#directions.set(key, all);
+      this.#directions.set(seed, directions);
     }
-    return all.subarray(value * columnCount, (value + 1) * columnCount);
+    directions.select(row);
+    const noise = 1 - code.shares.reduce((sum, share) => sum + share, 0);
+    const table = this.#floatTable(deviation * Math.sqrt(noise));
+    if (this.#row.length !== columnCount) this.#row = new Float32Array(columnCount);
+    fillSums(table, combineSeeds(seed, row), directions.first, directions.others, this.#row);
+    if (lane !== null) this.#row[lane.index] = lane.value;
+    return this.#row;
   }
 
   #table<T extends Uint16Array | Float32Array | Int8Array>(key: string, make: () => T): T {
@@ -170,65 +143,5 @@ export class RowFiller {
         Math.max(-127, Math.min(127, Math.round((value * 127) / BLOCK_REACH))),
       ),
     );
-  }
-}
-
-/** Fills `target` with 16-bit entries of `table`, two per random word. Unrolled: the four words of the state take turns as the newest. */
-function fillPairs(table: Uint16Array, seed: number, target: Uint8Array): void {
-  const words = new Int32Array(target.buffer, target.byteOffset, target.byteLength >>> 2);
-  let [x, y, z, w] = generatorState(seed);
-  const whole = words.length - (words.length % 4);
-  for (let index = 0; index < whole; index += 4) {
-    let mixed = x ^ (x << 11);
-    x = w ^ (w >>> 19) ^ mixed ^ (mixed >>> 8);
-    mixed = y ^ (y << 11);
-    y = x ^ (x >>> 19) ^ mixed ^ (mixed >>> 8);
-    mixed = z ^ (z << 11);
-    z = y ^ (y >>> 19) ^ mixed ^ (mixed >>> 8);
-    mixed = w ^ (w << 11);
-    w = z ^ (z >>> 19) ^ mixed ^ (mixed >>> 8);
-    words[index] = table[x & 0xffff]! | (table[x >>> 16]! << 16);
-    words[index + 1] = table[y & 0xffff]! | (table[y >>> 16]! << 16);
-    words[index + 2] = table[z & 0xffff]! | (table[z >>> 16]! << 16);
-    words[index + 3] = table[w & 0xffff]! | (table[w >>> 16]! << 16);
-  }
-  for (let index = whole; index < words.length; index++) {
-    const mixed = x ^ (x << 11);
-    x = w ^ (w >>> 19) ^ mixed ^ (mixed >>> 8);
-    words[index] = table[x & 0xffff]! | (table[x >>> 16]! << 16);
-    w = x;
-  }
-}
-
-/** Fills `target` with f32 entries of `table`, two per random word. */
-function fillWords(table: Float32Array, seed: number, target: Uint8Array): void {
-  const floats = new Float32Array(target.buffer, target.byteOffset, target.byteLength >>> 2);
-  let [x, y, z, w] = generatorState(seed);
-  for (let index = 0; index < floats.length; index += 2) {
-    const mixed = x ^ (x << 11);
-    x = y;
-    y = z;
-    z = w;
-    w = w ^ (w >>> 19) ^ mixed ^ (mixed >>> 8);
-    floats[index] = table[w & 0xffff]!;
-    if (index + 1 < floats.length) floats[index + 1] = table[w >>> 16]!;
-  }
-}
-
-/** Fills `target` with q8_0 blocks of one scale. */
-function fillBlocks(table: Int8Array, scaleBits: number, seed: number, target: Uint8Array): void {
-  let [x, y, z, w] = generatorState(seed);
-  for (let at = 0; at < target.length; at += BLOCK_BYTES) {
-    target[at] = scaleBits;
-    target[at + 1] = scaleBits >>> 8;
-    for (let index = at + 2; index < at + BLOCK_BYTES; index += 2) {
-      const mixed = x ^ (x << 11);
-      x = y;
-      y = z;
-      z = w;
-      w = w ^ (w >>> 19) ^ mixed ^ (mixed >>> 8);
-      target[index] = table[w & 0xffff]!;
-      target[index + 1] = table[w >>> 16]!;
-    }
   }
 }
