@@ -31,6 +31,9 @@ describe("encodeRow and decodeRow", () => {
           const bytes = new Uint8Array(2);
           encodeRow("f16", Float32Array.of(value), bytes);
           expect(bytes[0]! | (bytes[1]! << 8)).toBe(nearestHalf(value));
+          const unaligned = new Uint8Array(4);
+          encodeRow("f16", Float32Array.of(value), unaligned.subarray(1, 3));
+          expect([...unaligned]).toEqual([0, ...bytes, 0]);
         },
       ),
       { numRuns: 2000 },
