@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { run } from "./shell.mjs";
@@ -11,15 +11,29 @@ const FOLDER = join(
   "flashlm-benchmarks",
   `node-llama-cpp-${VERSION}`,
 );
+/** Its build for processors with AMX copies every weight into a layout of its own, mapped file or not; the next best leaves them in the file. */
+const COPYING_BUILD = join("bins", "linux-x64", "libggml-cpu-sapphirerapids.so");
 
 /** Installs node-llama-cpp, which nothing but benchmarks needs, outside the project. Returns its entry. */
-export async function installLlamaCpp() {
-  const entry = join(FOLDER, "node_modules/node-llama-cpp/dist/index.js");
+export function installLlamaCpp() {
+  return installInto(FOLDER);
+}
+
+/** The same without the build that copies weights: with it no model larger than its memory loads at all. */
+async function installMapping() {
+  const folder = `${FOLDER}-mapping`;
+  const entry = await installInto(folder);
+  rmSync(join(folder, "node_modules/@node-llama-cpp/linux-x64", COPYING_BUILD), { force: true });
+  return entry;
+}
+
+async function installInto(folder) {
+  const entry = join(folder, "node_modules/node-llama-cpp/dist/index.js");
   if (existsSync(entry)) return entry;
-  mkdirSync(FOLDER, { recursive: true });
-  writeFileSync(join(FOLDER, "package.json"), '{"private":true}');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "package.json"), '{"private":true}');
   const args = ["install", "--ignore-scripts", "--no-audit", "--no-fund", `node-llama-cpp@${VERSION}`];
-  const { code, output } = await run("npm", args, { cwd: FOLDER });
+  const { code, output } = await run("npm", args, { cwd: folder });
   if (code !== 0 || !existsSync(entry))
     throw new Error(`node-llama-cpp could not be installed:\n${output.slice(-2000)}`);
   return entry;
@@ -27,10 +41,10 @@ export async function installLlamaCpp() {
 
 /**
  * Speed of llama.cpp on a GGUF file: `{ promptTokensPerSecond, tokensPerSecond }`. `request`: modelPath, promptTokens (count), decodeTokens,
- * threads, mmap. `wrap` may put the command into a cgroup.
+ * threads, mmap, and `isLargerThanMemory`. `wrap` may put the command into a cgroup.
  */
 export async function llamaSpeed(request, wrap = (program, args) => [program, args]) {
-  const entry = await installLlamaCpp();
+  const entry = await (request.isLargerThanMemory ? installMapping() : installLlamaCpp());
   const child = join(ROOT, "tools/lib/llama-child.mjs");
   const [program, args] = wrap(process.execPath, [child, entry, JSON.stringify(request)]);
   const { code, output } = await run(program, args);

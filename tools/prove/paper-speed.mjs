@@ -44,7 +44,13 @@ async function limitedRival(modelPath, limitBytes) {
   const { group, reason } = createMemoryCgroup(limitBytes);
   if (!group) throw new Error(`no cgroup could be made: ${reason}`);
   try {
-    const request = { modelPath, promptTokens: 2, decodeTokens: 2, threads: THREADS };
+    const request = {
+      modelPath,
+      promptTokens: 2,
+      decodeTokens: 2,
+      threads: THREADS,
+      isLargerThanMemory: true,
+    };
     return await llamaSpeed(request, (program, args) => group.command(program, args));
   } finally {
     group.remove();
