@@ -184,8 +184,15 @@ async function rounds(model, rival, plannedBytes, decode) {
   return results;
 }
 
+/** The bundle's largest file. One just written, as `flashlm device FOLDER` measures it, may still lie in a cache below this system; of this one much has been read in between. */
+function recordsFile(bundle) {
+  const { files } = JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8"));
+  const largest = files.reduce((one, other) => (other.sizeBytes > one.sizeBytes ? other : one));
+  return join(bundle, largest.name);
+}
+
 async function contest(folder, model, rival) {
-  const profile = await flashlmJson(["device", folder]);
+  const profile = await flashlmJson(["device", recordsFile(model.bundle)]);
   const disk = profile.sequential.bytesPerSecond;
   const records = recordSpeed(profile, model.bundle);
   const memory = await memoryReadSpeed(THREADS);
