@@ -18,6 +18,8 @@ const OWN_HEADS = `lowrank:${MISSED_TARGET}`;
 const ASKED = { naive: 12, llama: 20, ioWait: 0.25, floor: 1.4 };
 /** Times naive loading that are aimed at beyond that. */
 const NAIVE_AIM = 15;
+/** Of 8192 elements in f16. */
+const EMBEDDING_ROW_BYTES_MAX = 16_384;
 /** FLASHLM_PROVE_PRESET takes a smaller shape while developing; FLASHLM_PROVE_FOLDER keeps the large files between calls. */
 const PRESET = process.env.FLASHLM_PROVE_PRESET ?? "opt-6.7b";
 /** Given beside it, with no target. Gates in few bits need no training, heads do. */
@@ -145,7 +147,9 @@ async function twelveTimesNaive() {
 async function denseComputeMs(model) {
   const flags = ["--sparsity", "dense", "--max-tokens", "9"];
   const { report } = await flashlmJson(followArgs(model, "max", flags));
-  if (report.readBytesPerToken > 0) throw new Error("the dense run was not resident");
+  // A token's row of an embedding that is not the head, too, is read when it is needed.
+  if (report.readBytesPerToken > EMBEDDING_ROW_BYTES_MAX)
+    throw new Error(`the dense run was not resident: ${report.readBytesPerToken} bytes are read for a token`);
   return report.computeMsPerToken;
 }
 
