@@ -255,7 +255,7 @@ async function student() {
   const { promptTokens } = JSON.parse(readFileSync(fixture("smollm2-relu/greedy.json"), "utf8")).runs[0];
   for (const memory of ["35%", "50%", "75%"]) {
     const figures = [];
-    for (const sparsity of ["oracle", "dense"]) {
+    for (const sparsity of ["gate-shadow:0.1", "oracle", "dense"]) {
       const { report } = await flashlmJson([
         ...["run", MODELS.student, "--raw", "--prompt-tokens", promptTokens.join(","), "--ignore-eos"],
         ...["--temperature", "0", "--max-tokens", "128", "--memory", memory, "--sparsity", sparsity],
