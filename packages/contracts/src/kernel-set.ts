@@ -284,6 +284,6 @@ export interface KernelSet {
 export interface KernelSetOptions {
   readonly memoryBytes: ByteCount;
   readonly threadCount: number;
-  /** Most columns of a weight in its programs, for which working memory is set aside. The most that the target can do unless given. */
+  /** Most columns of a weight in its programs, for which working memory is set aside: up to 65,536, and 16,384 unless given. */
   readonly columnCountMax?: number;
 }

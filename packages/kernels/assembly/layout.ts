@@ -34,8 +34,10 @@ export const PROGRAM_BYTES = 12288;
 export const OP_COUNT_MAX = 96;
 /** First byte behind what every set needs; the scratch of the threads follows. */
 export const SCRATCH_BASE = 22528;
-/** Longest row of weights that scratch may be made for: the hidden size of the largest published dense models. */
-export const COLUMN_COUNT_MAX = 16384;
+/** Longest row of weights that scratch is made for where no other is asked for: the hidden size of the largest published dense models. */
+export const COLUMN_COUNT_USUAL = 16384;
+/** Longest row that scratch may be made for: training multiplies along the neurons of an FFN, which the largest have 53,248 of. */
+export const COLUMN_COUNT_MAX = 65536;
 /** Most positions that attention looks at. */
 export const ATTENTION_POSITIONS_MAX = 65536;
 /** More threads do not help: DRAM is saturated by fewer. */

@@ -1,6 +1,6 @@
 import type { KernelOp } from "@flashlm/contracts";
 import { rowBytes } from "@flashlm/contracts";
-import { ATTENTION_POSITIONS_MAX, COLUMN_COUNT_MAX } from "../assembly/layout.js";
+import { ATTENTION_POSITIONS_MAX, COLUMN_COUNT_USUAL } from "../assembly/layout.js";
 import { ValueChecker } from "./check-values.js";
 import { checkFields } from "./known-fields.js";
 
@@ -190,7 +190,7 @@ function checkOp(op: KernelOp, memoryBytes: number, columnCountMax: number): voi
 export function checkOps(
   ops: readonly KernelOp[],
   memoryBytes: number,
-  columnCountMax: number = COLUMN_COUNT_MAX,
+  columnCountMax: number = COLUMN_COUNT_USUAL,
 ): void {
   for (const op of ops) checkOp(op, memoryBytes, columnCountMax);
 }

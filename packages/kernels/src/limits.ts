@@ -2,6 +2,7 @@ import type { KernelSetOptions } from "@flashlm/contracts";
 import { alignUp, FlashlmError } from "@flashlm/contracts";
 import {
   COLUMN_COUNT_MAX,
+  COLUMN_COUNT_USUAL,
   DOTS_BYTES,
   SCORES_TILE,
   SCRATCH_BASE,
@@ -44,7 +45,7 @@ const lines = (lengthBytes: number): number => alignUp(lengthBytes, 64);
 
 /** Scratch of `threadCount` threads for rows of at most `columnCountMax` weights: as the assembly uses it. */
 export function scratchLayout(options: KernelOverheadOptions): ScratchLayout {
-  const { threadCount, columnCountMax = COLUMN_COUNT_MAX } = options;
+  const { threadCount, columnCountMax = COLUMN_COUNT_USUAL } = options;
   // Four rows of f32, each a line longer than it needs so that they do not compete for cache sets; or the scores of a tile.
   const rowsBytes = Math.max(4 * (lines(columnCountMax * 4) + 64), lines(SCORES_TILE * 4 + 64));
   // Numbers of a tile's tokens, each a line longer; then scales and sums, 32 bytes per block of 32 columns.
@@ -89,7 +90,7 @@ export function kernelMemoryBytes(
   }
 }
 
-/** What {@link kernelOverheadBytes} says for the most threads and the longest rows of WASM: enough for any set of it up to 4 GiB. */
+/** What {@link kernelOverheadBytes} says for the most threads of WASM: enough for any set of it up to 4 GiB that names no longer rows. */
 export const KERNEL_OVERHEAD_BYTES: number = kernelOverheadBytes({ threadCount: THREAD_COUNT_MAX });
 
 /** Largest arena: what addresses in units of 16 bytes reach. */
@@ -98,7 +99,7 @@ const ARENA_BYTES_MAX: number = 2 ** 36;
 const NATIVE_THREAD_COUNT_MAX = 64;
 
 function check(options: KernelSetOptions, memoryBytesMax: number, threadCountMax: number): void {
-  const { memoryBytes, threadCount, columnCountMax = COLUMN_COUNT_MAX } = options;
+  const { memoryBytes, threadCount, columnCountMax = COLUMN_COUNT_USUAL } = options;
   if (!Number.isSafeInteger(threadCount) || threadCount < 1 || threadCount > threadCountMax) {
     throw new FlashlmError(
       "KERNEL_NOT_SUPPORTED",

@@ -6,7 +6,7 @@ export { type LowRankOptions, lowRankPredictor } from "./low-rank.js";
 export { oraclePredictor } from "./oracle.js";
 export { parseSparsity, SPARSITY_CHOICES, type SparsityOptions } from "./parse-sparsity.js";
 export { shadowPredictor } from "./shadow.js";
-export { trainingBytes, trainingHostBytes } from "./training/head-parameters.js";
+export { trainingBytes, trainingColumnCount, trainingHostBytes } from "./training/head-parameters.js";
 export type { HeadSamples } from "./training/head-samples.js";
 export { MISSED_TARGETS } from "./training/measure-head.js";
 export { HeadTrainer, type TrainedHead, type TrainingOptions } from "./training/train-head.js";

@@ -1,4 +1,4 @@
-import type { HeadName } from "@flashlm/contracts";
+import type { HeadName, KernelSetOptions } from "@flashlm/contracts";
 import { kernelMemoryBytes, loadKernels } from "@flashlm/kernels";
 import {
   type HeadShape,
@@ -6,6 +6,7 @@ import {
   type TrainedHead,
   type TrainingOptions,
   trainingBytes,
+  trainingColumnCount,
   trainingHostBytes,
 } from "@flashlm/predictor";
 import type { PlanRow } from "@flashlm/runtime";
@@ -51,9 +52,14 @@ function headShapes({ bundle, ranks, split }: ShapesRequest): HeadShape[] {
   }));
 }
 
-function kernelBytes(request: ShapesRequest): number {
-  const allocatedBytes = headShapes(request).reduce((sum, shape) => sum + trainingBytes(shape), 0);
-  return kernelMemoryBytes(allocatedBytes, request);
+function kernelOptions(request: ShapesRequest): KernelSetOptions {
+  const shapes = headShapes(request);
+  const needs = {
+    threadCount: request.threadCount,
+    columnCountMax: Math.max(...shapes.map(trainingColumnCount)),
+  };
+  const allocatedBytes = shapes.reduce((sum, shape) => sum + trainingBytes(shape), 0);
+  return { ...needs, memoryBytes: kernelMemoryBytes(allocatedBytes, needs) };
 }
 
 /** What {@link trainHeads} allocates, by owner. */
@@ -62,7 +68,7 @@ export function trainHeadsRows(request: ShapesRequest): PlanRow[] {
   // A trainer of each shape keeps its moments.
   const hostBytes = headShapes(request).reduce((sum, shape) => sum + trainingHostBytes(shape, tokenCount), 0);
   return [
-    { owner: "training matrices", plannedBytes: kernelBytes(request) },
+    { owner: "training matrices", plannedBytes: kernelOptions(request).memoryBytes },
     { owner: "training samples", plannedBytes: layerSamplesBytes(request, tokenCount) },
     { owner: "optimizer and heads", plannedBytes: hostBytes },
   ];
@@ -78,11 +84,7 @@ export async function trainHeads(request: HeadsRequest): Promise<HeadFigures[]> 
   ]);
   const figures: HeadFigures[] = [];
   const shapes = headShapes(request);
-  const kernels = await loadKernels({
-    target: request.kernels,
-    memoryBytes: kernelBytes(request),
-    threadCount: request.threadCount,
-  });
+  const kernels = await loadKernels({ target: request.kernels, ...kernelOptions(request) });
   try {
     const samples = new LayerSamples(request);
     const trainers = new Map(shapes.map((shape) => [shape.rank, new HeadTrainer(kernels, shape)]));

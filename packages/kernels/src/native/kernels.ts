@@ -43,6 +43,7 @@ export class NativeKernels implements KernelSet {
   readonly memory: KernelMemory;
   readonly #addon: NativeAddon;
   readonly #handle: NativeHandle;
+  readonly #columnCountMax: number | undefined;
   #closed = false;
 
   /** @throws KERNEL_MEMORY; KERNEL_LOAD where threads cannot be started. */
@@ -53,6 +54,7 @@ export class NativeKernels implements KernelSet {
     this.threadCount = threadCount;
     this.memory = new ArenaMemory(buffer, memoryBytes, HEAP_BYTES, skewBytes);
     this.#addon = addon;
+    this.#columnCountMax = options.columnCountMax;
     const first = new Uint8Array(buffer, skewBytes, END_BYTES);
     const last = new Uint8Array(buffer, skewBytes + memoryBytes - END_BYTES, END_BYTES);
     try {
@@ -69,7 +71,7 @@ export class NativeKernels implements KernelSet {
 
   compile(ops: readonly KernelOp[]): KernelProgram {
     this.#checkOpen();
-    checkOps(ops, this.memory.arenas[0]!.lengthBytes);
+    checkOps(ops, this.memory.arenas[0]!.lengthBytes, this.#columnCountMax);
     const index = this.#addon.compile(this.#handle, encodeNativeProgram(ops));
     return new NativeProgram(ops.length, this, index);
   }

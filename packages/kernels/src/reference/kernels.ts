@@ -89,6 +89,7 @@ class ReferenceKernels implements KernelSet {
   readonly threadCount = 1;
   readonly memory: KernelMemory;
   readonly #views: Views;
+  readonly #columnCountMax: number | undefined;
   #closed = false;
 
   constructor(options: KernelSetOptions) {
@@ -102,6 +103,7 @@ class ReferenceKernels implements KernelSet {
     }
     this.memory = new ArenaMemory(buffer, options.memoryBytes, HEAP_BYTES);
     this.#views = new Views(buffer);
+    this.#columnCountMax = options.columnCountMax;
   }
 
   supports(): boolean {
@@ -110,7 +112,7 @@ class ReferenceKernels implements KernelSet {
 
   compile(ops: readonly KernelOp[]): KernelProgram {
     this.#checkOpen();
-    checkOps(ops, this.memory.arenas[0]!.lengthBytes);
+    checkOps(ops, this.memory.arenas[0]!.lengthBytes, this.#columnCountMax);
     return new ReferenceProgram([...ops], this);
   }
 

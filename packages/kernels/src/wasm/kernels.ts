@@ -54,7 +54,7 @@ class WasmKernels implements KernelSet {
     this.threadCount = options.threadCount;
     const { buffer } = crew.memories[0]!;
     this.memory = new ArenaMemory(buffer, options.memoryBytes, scratchLayout(options).heapBytes);
-    this.#columnCountMax = options.columnCountMax ?? layout.COLUMN_COUNT_MAX;
+    this.#columnCountMax = options.columnCountMax ?? layout.COLUMN_COUNT_USUAL;
     this.#runner = new Runner(crew);
   }
 

@@ -110,6 +110,11 @@ export function trainingBytes(shape: HeadShape): number {
   return counts.reduce((sum, count) => sum + count * 4 + 128, 1 << 16);
 }
 
+/** Longest row of a weight that training heads of this shape multiplies with: what their kernels' `columnCountMax` has to be. */
+export function trainingColumnCount({ hiddenSize, neuronCount, rank, batchTokens }: HeadShape): number {
+  return Math.max(hiddenSize, neuronCount, rank, batchTokens);
+}
+
 /**
  * Bytes that training heads of this shape takes outside kernel memory and its samples: the optimizer's moments, the matrices of the start in
  * f64, the best head so far and the next one as they are stored, and numbers per neuron and token.

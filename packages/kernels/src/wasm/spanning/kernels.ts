@@ -1,5 +1,5 @@
 import type { KernelMemory, KernelOp, KernelProgram, KernelSet, KernelSetOptions } from "@flashlm/contracts";
-import { COLUMN_COUNT_MAX, PROGRAM_BYTES } from "../../../assembly/layout.js";
+import { COLUMN_COUNT_USUAL, PROGRAM_BYTES } from "../../../assembly/layout.js";
 import { checkOps } from "../../check-ops.js";
 import { type Crew, checkOpCount, checkOwner, Runner } from "../runner.js";
 import { Bench } from "./bench.js";
@@ -38,7 +38,7 @@ export class SpanningKernels implements KernelSet {
     this.threadCount = options.threadCount;
     this.#segments = new Segments(crew.memories, sizes.segmentBytes);
     this.memory = new SpanningMemory(this.#segments, sizes, options.memoryBytes, placement);
-    this.#columnCountMax = options.columnCountMax ?? COLUMN_COUNT_MAX;
+    this.#columnCountMax = options.columnCountMax ?? COLUMN_COUNT_USUAL;
     this.#runner = new Runner(crew);
     this.#farOps = new FarOps(new Bench(this.#segments, sizes, crew.instances, this.#runner));
   }
