@@ -10,7 +10,7 @@ const BUDGETS = ["35%", "50%", "75%", "100%"];
 /** Of a steady state: over the first tokens code is compiled, and first reads are checked. */
 const TOKENS = DECODE_TOKENS;
 /** Of measuring the machine and running, in turn; the median of their ratios counts. */
-const ROUNDS = 5;
+const ROUNDS = 3;
 const DEVICE_SECONDS = 4;
 /** Tokens that heads are trained on: enough for heads that are used, few enough for a minute. */
 const TRAIN_TOKENS = 2048;
