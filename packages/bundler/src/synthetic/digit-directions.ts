@@ -27,8 +27,7 @@ export class DigitDirections {
       const matrix = new Float32Array(code.base * columnCount);
       fill(Math.sqrt(code.base / (code.base - 1)), combineSeeds(seed, 0x0d19, digit), matrix);
       centre(matrix, code.base, columnCount);
-      const scale = deviation * Math.sqrt(share);
-      return Float64Array.from(matrix, (value) => scale * value);
+      return scaled(matrix, deviation * Math.sqrt(share));
     });
   }
 
@@ -63,9 +62,15 @@ export class DigitDirections {
 
 /** Directions of one digit add up to nothing, so that no token is special. */
 function centre(matrix: Float32Array, rowCount: number, columnCount: number): void {
-  for (let column = 0; column < columnCount; column++) {
-    let mean = 0;
-    for (let row = 0; row < rowCount; row++) mean += matrix[row * columnCount + column]! / rowCount;
-    for (let row = 0; row < rowCount; row++) matrix[row * columnCount + column]! -= mean;
-  }
+  const means = new Float64Array(columnCount);
+  for (let at = 0; at < matrix.length; at += columnCount)
+    for (let column = 0; column < columnCount; column++) means[column]! += matrix[at + column]! / rowCount;
+  for (let at = 0; at < matrix.length; at += columnCount)
+    for (let column = 0; column < columnCount; column++) matrix[at + column]! -= means[column]!;
+}
+
+function scaled(matrix: Float32Array, scale: number): Float64Array {
+  const target = new Float64Array(matrix.length);
+  for (let index = 0; index < matrix.length; index++) target[index] = scale * matrix[index]!;
+  return target;
 }

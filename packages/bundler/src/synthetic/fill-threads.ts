@@ -17,7 +17,7 @@ export async function fillFiles(
     readonly signal?: AbortSignal;
   },
 ): Promise<void> {
-  const control = new Int32Array(new SharedArrayBuffer(12));
+  const control = new Int32Array(new SharedArrayBuffer(16));
   const stop = (): void => {
     Atomics.store(control, 2, 1);
   };

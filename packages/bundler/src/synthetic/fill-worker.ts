@@ -8,11 +8,13 @@ import { RangeFiller } from "./range-filler.js";
 export interface FillJob {
   readonly paths: readonly string[];
   readonly files: readonly PlannedFile[];
-  /** i32: the next piece to take, the MiB done, not zero to stop. */
+  /** i32: the next piece to take, the MiB done, not zero to stop, 1 while a thread writes. */
   readonly control: Int32Array;
 }
 
 const SECTOR_BYTES = 4096;
+/** Index of the word that says so. */
+const WRITING = 3;
 
 /** Opened past the page cache where the file system can: 13 GB of it would push out everything else. */
 function openForFilling(path: string, buffered: boolean): number {
@@ -28,6 +30,17 @@ function openForFilling(path: string, buffered: boolean): number {
 function writeWhole(file: number, bytes: Uint8Array, offsetBytes: number): void {
   for (let done = 0; done < bytes.length; )
     done += writeSync(file, bytes, done, bytes.length - done, offsetBytes + done);
+}
+
+/** One thread writes at a time, since files grow fastest by one write after the other, while the others fill. */
+function writeAlone(control: Int32Array, write: () => void): void {
+  while (Atomics.compareExchange(control, WRITING, 0, 1) !== 0) Atomics.wait(control, WRITING, 1);
+  try {
+    write();
+  } finally {
+    Atomics.store(control, WRITING, 0);
+    Atomics.notify(control, WRITING, 1);
+  }
 }
 
 /** Fills pieces until none is left. Direct writes are of whole sectors, so that the last piece of a file is cut afterwards. */
@@ -49,7 +62,7 @@ function fillPieces({ paths, files, control }: FillJob): void {
       const bytes = memory.subarray(0, Math.ceil(lengthBytes / SECTOR_BYTES) * SECTOR_BYTES);
       filler.fill(file, offsetBytes, bytes);
       try {
-        writeWhole(handles[fileIndex]!, bytes, offsetBytes);
+        writeAlone(control, () => writeWhole(handles[fileIndex]!, bytes, offsetBytes));
       } catch (error) {
         // Some file systems refuse only the write.
         if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;

@@ -25,13 +25,20 @@ interface NormalFill {
   readonly fill: (seed: number, target: Uint8Array) => void;
 }
 
+/** How rows of one embedding are filled. */
+interface EmbeddingFill {
+  readonly noise: Float32Array;
+  readonly directions: DigitDirections;
+  /** The row in the making, `[columnCount]`. */
+  readonly values: Float32Array;
+}
+
 /** Fills rows of tensors. Each row depends on the seed, its tensor and its index only, so that any thread may fill it. */
 export class RowFiller {
   readonly #quantiles: Float32Array = normalQuantiles();
   readonly #tables: Map<string, Uint16Array | Float32Array | Int8Array> = new Map();
-  readonly #directions: Map<number, DigitDirections> = new Map();
+  readonly #embeddings: Map<number, EmbeddingFill> = new Map();
   readonly #one: Float32Array = new Float32Array(1);
-  #row: Float32Array = new Float32Array(0);
   #lastFill: NormalFill | null = null;
 
   /** Writes row `row` of a tensor into `target`, which has exactly its bytes and begins on a multiple of 4. */
@@ -99,21 +106,28 @@ export class RowFiller {
   }
 
   #embeddingRow(recipe: EmbeddingRecipe, seed: number, row: number, columnCount: number): Float32Array {
-    const { code, deviation, lane } = recipe;
-    let directions = this.#directions.get(seed);
-    if (directions === undefined) {
-      directions = new DigitDirections(recipe, seed, columnCount, (spread, rowSeed, target) =>
-        fillWords(this.#floatTable(spread), rowSeed, new Uint8Array(target.buffer)),
-      );
-      this.#directions.set(seed, directions);
-    }
+    const { noise, directions, values } = this.#embeddingFill(recipe, seed, columnCount);
     directions.select(row);
-    const noise = 1 - code.shares.reduce((sum, share) => sum + share, 0);
-    const table = this.#floatTable(deviation * Math.sqrt(noise));
-    if (this.#row.length !== columnCount) this.#row = new Float32Array(columnCount);
-    fillSums(table, combineSeeds(seed, row), directions.first, directions.others, this.#row);
-    if (lane !== null) this.#row[lane.index] = lane.value;
-    return this.#row;
+    fillSums(noise, combineSeeds(seed, row), directions.first, directions.others, values);
+    if (recipe.lane !== null) values[recipe.lane.index] = recipe.lane.value;
+    return values;
+  }
+
+  #embeddingFill(recipe: EmbeddingRecipe, seed: number, columnCount: number): EmbeddingFill {
+    let fill = this.#embeddings.get(seed);
+    if (fill === undefined) {
+      const { code, deviation } = recipe;
+      const noiseShare = 1 - code.shares.reduce((sum, share) => sum + share, 0);
+      fill = {
+        noise: this.#floatTable(deviation * Math.sqrt(noiseShare)),
+        directions: new DigitDirections(recipe, seed, columnCount, (spread, matrixSeed, target) =>
+          fillWords(this.#floatTable(spread), matrixSeed, new Uint8Array(target.buffer)),
+        ),
+        values: new Float32Array(columnCount),
+      };
+      this.#embeddings.set(seed, fill);
+    }
+    return fill;
   }
 
   #table<T extends Uint16Array | Float32Array | Int8Array>(key: string, make: () => T): T {
@@ -126,7 +140,11 @@ export class RowFiller {
   }
 
   #floatTable(deviation: number): Float32Array {
-    return this.#table(`f32 ${deviation}`, () => this.#quantiles.map((value) => value * deviation));
+    return this.#table(`f32 ${deviation}`, () => {
+      const table = new Float32Array(this.#quantiles.length);
+      for (let index = 0; index < table.length; index++) table[index] = this.#quantiles[index]! * deviation;
+      return table;
+    });
   }
 
   #bitTable(deviation: number, dtype: "f16" | "bf16"): Uint16Array {
