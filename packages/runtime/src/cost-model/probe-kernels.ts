@@ -17,6 +17,7 @@ import { findFamily } from "../families/registry.js";
 import { BIAS_WORD_INDEX, createFlight, type Flight } from "../flight.js";
 import { type MemoryPlan, planMemory } from "../memory-plan.js";
 import { createRunState, type RunState } from "../run-state.js";
+import { Apart } from "./apart.js";
 import { firstLayers } from "./first-layers.js";
 import type { KernelSpeed } from "./kernel-speed.js";
 
@@ -26,7 +27,7 @@ const WEIGHT_BYTES = 96 * 1024 * 1024;
 const LAYER_COUNT_MAX = 24;
 /** Positions attended to in the longer of two measurements. */
 const POSITION_COUNT = 256;
-const MEASURE_MS = 60;
+const MEASURE_MS = 120;
 const RUN_COUNT_MIN = 5;
 /** Copies of a head that are cycled through at most; those of tiny models fit the processor's caches in a run, too. */
 const HEAD_COPIES_MAX = 32;
@@ -57,7 +58,7 @@ const NO_PREDICTOR: PredictorPart = {
 };
 
 /**
- * Measures what compute costs at a bundle's shapes, on made-up weights: nothing is read. Takes some 300 to 600 ms and about 100 MiB, more where
+ * Measures what compute costs at a bundle's shapes, on made-up weights: nothing is read. Takes some 300 to 700 ms and about 100 MiB, more where
  * one layer's attention is larger.
  *
  * @throws KERNEL_* as the kernels do.
@@ -104,6 +105,7 @@ class Probe {
   readonly #state: RunState;
   readonly #weights: MemoryHandle;
   readonly #inputs: Float32Array[];
+  readonly #apart: Apart;
 
   constructor(
     readonly bundle: BundleIndex,
@@ -116,6 +118,7 @@ class Probe {
     kernels.memory.bytes(this.#weights, weightBytes).fill(WEIGHT_BYTE);
     this.#state.tokenCount[0] = 1;
     this.#state.headTokenCount[0] = 1;
+    this.#apart = new Apart(kernels);
     const { hiddenSize } = bundle.manifest.model;
     this.#inputs = [this.#state.hidden, this.#state.normed, this.#state.headInput].map((handle) =>
       kernels.memory.floats(handle, hiddenSize),
@@ -209,26 +212,21 @@ class Probe {
       Math.floor((this.weightBytes * tensor.rowCount) / tensor.lengthBytes),
     );
     const lengthBytes = Math.ceil((tensor.lengthBytes * rowCount) / tensor.rowCount / 64) * 64;
+    const { dtype, columnCount } = tensor;
+    const product = (copy: number): KernelProgram =>
+      this.kernels.compile([
+        {
+          op: "matmul",
+          tokenCount: this.#state.headTokenCountWord,
+          weight: { dtype, rowCount, columnCount, base: this.#at(copy * lengthBytes) },
+          source: this.#state.headInput,
+          target: this.#state.logits.base,
+          accumulate: false,
+        },
+      ]);
     // A small head read again and again would stay in the processor's caches, which a token's layers have emptied in a run.
-    const programs = Array.from(
-      { length: Math.max(1, Math.min(HEAD_COPIES_MAX, Math.floor(this.weightBytes / lengthBytes))) },
-      (_, copy) =>
-        this.kernels.compile([
-          {
-            op: "matmul",
-            tokenCount: this.#state.headTokenCountWord,
-            weight: {
-              dtype: tensor.dtype,
-              rowCount,
-              columnCount: tensor.columnCount,
-              base: this.#at(copy * lengthBytes),
-            },
-            source: this.#state.headInput,
-            target: this.#state.logits.base,
-            accumulate: false,
-          },
-        ]),
-    );
+    const copies = Math.max(1, Math.min(HEAD_COPIES_MAX, Math.floor(this.weightBytes / lengthBytes)));
+    const programs = Array.from({ length: copies }, (_, copy) => product(copy));
     return ((await this.#time(programs, 0)) * tensor.rowCount) / rowCount;
   }
 
@@ -242,6 +240,7 @@ class Probe {
     const times: number[] = [];
     const begin = performance.now();
     for (let run = 0; run < RUN_COUNT_MIN || performance.now() - begin < MEASURE_MS; run++) {
+      await this.#apart.since(performance.now());
       // Residuals would grow without bound.
       for (const input of this.#inputs) input.fill(1);
       before?.(run);

@@ -16,6 +16,7 @@ import { compileLayers } from "../../programs.js";
 import type { RecordStream } from "../../record-stream.js";
 import { Residency } from "../../residency.js";
 import { createRunState, type RunState } from "../../run-state.js";
+import { Apart } from "../apart.js";
 import { planStage, type StageSizes } from "./stage-plan.js";
 
 /** What a layer took of a token. Milliseconds. */
@@ -103,8 +104,14 @@ async function build(
     checkAbort,
   });
   const activation = kernels.memory.floats(state.activation, bundle.manifest.model.ffn.neuronCount);
-  const token = (): Promise<LayerTime> =>
-    timeToken({ forward, records, residency, activation, layerCount: bundle.manifest.layers.length });
+  const layerCount = bundle.manifest.layers.length;
+  const apart = new Apart(kernels);
+  let begin = 0;
+  const token = async (): Promise<LayerTime> => {
+    if (!isReadAhead(bundle, plan, predictor)) await apart.since(begin);
+    begin = performance.now();
+    return timeToken({ forward, records, residency, activation, layerCount });
+  };
   const close = async (): Promise<void> => {
     records.reset();
     residency.reset();
@@ -112,6 +119,14 @@ async function build(
     await kernels.close();
   };
   return { bundle, cache, plan, token, close };
+}
+
+/** Whether something is read for the next token at the end of one: it would be there for nothing after a pause. */
+function isReadAhead({ manifest }: BundleIndex, plan: MemoryPlan, { dense }: PredictorPart): boolean {
+  const isMissing = manifest.layers.some(
+    ({ neuronCount }, index) => plan.slotCountByLayer[index]! < neuronCount,
+  );
+  return plan.blockBufferCount > 0 || (dense && isMissing);
 }
 
 /** What a token is timed by. */
