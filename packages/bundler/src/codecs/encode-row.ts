@@ -22,7 +22,7 @@ function encodeF16(source: Float32Array, target: Uint8Array): void {
   target.set(new Uint8Array(halves.buffer));
 }
 
-/** Values that stay normal numbers are rounded in place, since nearly all are such and a call for each would take as long again. */
+/** Values that stay normal numbers, as nearly all weights do, are rounded in place; the others by a call. */
 function fillHalves(words: Int32Array, halves: Uint16Array): void {
   for (let index = 0; index < words.length; index++) {
     const word = words[index]!;

@@ -32,7 +32,7 @@ function writeWhole(file: number, bytes: Uint8Array, offsetBytes: number): void 
     done += writeSync(file, bytes, done, bytes.length - done, offsetBytes + done);
 }
 
-/** One thread writes at a time, since files grow fastest by one write after the other, while the others fill. */
+/** One thread writes at a time, while the others fill: files grow fastest by one write after the other (`npm run prove -- paper.synth`). */
 function writeAlone(control: Int32Array, write: () => void): void {
   while (Atomics.compareExchange(control, WRITING, 0, 1) !== 0) Atomics.wait(control, WRITING, 1);
   try {
