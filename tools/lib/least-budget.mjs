@@ -1,7 +1,8 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { flashlmCommand, PROOF_ENV } from "./flashlm.mjs";
 import { run } from "./shell.mjs";
+import { manifestOf } from "./synthetic-model.mjs";
 
 const PAGE_BYTES = 4096;
 /** Reads of a few records at a time, and pages around each. */
@@ -74,7 +75,7 @@ function largestLayerBytes(bundle, { layers, record }, sparsity) {
  * few records, and the overhead as a run prints it (`rows` of its report). A budget that holds them may not be refused.
  */
 export function enoughBytes(bundle, sparsity, context, rows) {
-  const manifest = JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8"));
+  const manifest = manifestOf(bundle);
   const { attention, hiddenSize } = manifest.model;
   const elementBytes = manifest.dtype === "f32" ? 4 : 2;
   const perToken = 2 * attention.keyValueHeadCount * attention.headDim * elementBytes;

@@ -9,6 +9,11 @@ export const CONTEXT = 512;
 const PROMPT_TOKENS = 256;
 export const DECODE_TOKENS = 96;
 
+/** What a bundle says of itself. */
+export function manifestOf(bundle) {
+  return JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8"));
+}
+
 /** A synthetic model as a bundle with trained heads, and tokens of its text. What is there already is used again. */
 export async function prepareModel(folder, preset, trainTokens, heads = { lowrank: true, lookAhead: true }) {
   const source = join(folder, preset);
@@ -39,7 +44,7 @@ function lastObject(output) {
 }
 
 function hasHeads(bundle) {
-  return (JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8")).heads?.lowrank?.length ?? 0) > 0;
+  return (manifestOf(bundle).heads?.lowrank?.length ?? 0) > 0;
 }
 
 const heldText = (tokens, stride = 1) =>

@@ -6,7 +6,14 @@ import { llamaSpeed } from "../lib/llama-cpp.mjs";
 import { createMemoryCgroup } from "../lib/memory-cgroup.mjs";
 import { memoryReadSpeed } from "../lib/memory-speed.mjs";
 import { run } from "../lib/shell.mjs";
-import { DECODE_TOKENS, followArgs, limitedRun, prepareModel, THREADS } from "../lib/synthetic-model.mjs";
+import {
+  DECODE_TOKENS,
+  followArgs,
+  limitedRun,
+  manifestOf,
+  prepareModel,
+  THREADS,
+} from "../lib/synthetic-model.mjs";
 
 const ROUNDS = 3;
 /** Heads learn on so many tokens; then those that miss this share of the contribution miss about 5 % of the active neurons of other tokens at opt-6.7b's shape, as the paper's do. Each layer's neurons are named by the layer before. */
@@ -75,7 +82,7 @@ function floorMs({ report }, model, speeds) {
 
 /** The most bytes per second that the disk gave in random reads of a record's size, at any depth; the measured size below it counts. */
 function recordSpeed({ cells }, bundle) {
-  const { strideBytes } = JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8")).record;
+  const { strideBytes } = manifestOf(bundle).record;
   const near = Math.max(...cells.map(({ chunkBytes }) => chunkBytes).filter((bytes) => bytes <= strideBytes));
   const speeds = cells.filter(({ chunkBytes, origin }) => chunkBytes === near && origin === "measured");
   return Math.max(...speeds.map(({ bytesPerSecond }) => bytesPerSecond));
@@ -83,14 +90,14 @@ function recordSpeed({ cells }, bundle) {
 
 /** Neurons of all layers of a bundle, and the bytes of their records. */
 function neuronsOf(bundle) {
-  const { layers, record } = JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8"));
+  const { layers, record } = manifestOf(bundle);
   const count = layers.reduce((sum, layer) => sum + layer.neuronCount, 0);
   return { count, bytes: count * record.strideBytes };
 }
 
 /** What a bundle's heads miss and name in vain on tokens that they were not trained on, in percent: means of all layers, between the stored points. */
 function headErrors(bundle) {
-  const { lowrank, lookahead } = JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8")).heads;
+  const { lowrank, lookahead } = manifestOf(bundle).heads;
   const heads = [lowrank[0], ...lookahead];
   const at = ({ points }, pick) => {
     const after = points.findIndex(({ missedTarget }) => missedTarget >= MISSED_TARGET);
@@ -147,8 +154,9 @@ async function twelveTimesNaive() {
 async function denseComputeMs(model) {
   const flags = ["--sparsity", "dense", "--max-tokens", "9"];
   const { report } = await flashlmJson(followArgs(model, "max", flags));
-  // A token's row of an embedding that is not the head, too, is read when it is needed.
-  if (report.readBytesPerToken > EMBEDDING_ROW_BYTES_MAX)
+  // A token's row of an embedding that is not the head, too, is read when it is needed; nothing else may be.
+  const rowBytesMax = manifestOf(model.bundle).model.tiedEmbeddings ? 0 : EMBEDDING_ROW_BYTES_MAX;
+  if (report.readBytesPerToken > rowBytesMax)
     throw new Error(`the dense run was not resident: ${report.readBytesPerToken} bytes are read for a token`);
   return report.computeMsPerToken;
 }
@@ -190,7 +198,7 @@ async function rounds(model, rival, plannedBytes, decode) {
 
 /** The bundle's largest file. One just written, as `flashlm device FOLDER` measures it, may still lie in a cache below this system; of this one much has been read in between. */
 function recordsFile(bundle) {
-  const { files } = JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8"));
+  const { files } = manifestOf(bundle);
   const largest = files.reduce((one, other) => (other.sizeBytes > one.sizeBytes ? other : one));
   return join(bundle, largest.name);
 }

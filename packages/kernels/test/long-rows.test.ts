@@ -1,10 +1,10 @@
 import type { KernelSet, KernelSetOptions } from "@flashlm/contracts";
 import {
   createNativeKernels,
+  createReferenceKernels,
   createWasmKernels,
   kernelMemoryBytes,
   kernelOverheadBytes,
-  loadKernels,
   nativeVariants,
   wasmVariants,
 } from "@flashlm/kernels";
@@ -19,7 +19,7 @@ const WEIGHT = 0.74609375;
 
 const natives = (await nativeVariants()).filter(({ missing }) => missing === "");
 const TARGETS: readonly (readonly [string, (options: KernelSetOptions) => Promise<KernelSet>])[] = [
-  ["reference", (options) => loadKernels({ ...options, target: "reference" })],
+  ["reference", createReferenceKernels],
   ...wasmVariants().map(
     (variant) =>
       [`wasm-${variant}`, (options: KernelSetOptions) => createWasmKernels({ ...options, variant })] as const,

@@ -1,7 +1,6 @@
 /// <reference path="./web-assembly.d.ts" />
 import type { KernelMemory, KernelOp, KernelProgram, KernelSet, KernelSetOptions } from "@flashlm/contracts";
 import { FlashlmError } from "@flashlm/contracts";
-import * as layout from "../../assembly/layout.js";
 import { ArenaMemory } from "../arena-memory.js";
 import { checkOps } from "../check-ops.js";
 import {
@@ -46,7 +45,7 @@ class WasmKernels implements KernelSet {
   readonly target: string;
   readonly threadCount: number;
   readonly memory: KernelMemory;
-  readonly #columnCountMax: number;
+  readonly #columnCountMax: number | undefined;
   readonly #runner: Runner;
 
   constructor(options: KernelSetOptions, crew: Crew) {
@@ -54,7 +53,7 @@ class WasmKernels implements KernelSet {
     this.threadCount = options.threadCount;
     const { buffer } = crew.memories[0]!;
     this.memory = new ArenaMemory(buffer, options.memoryBytes, scratchLayout(options).heapBytes);
-    this.#columnCountMax = options.columnCountMax ?? layout.COLUMN_COUNT_USUAL;
+    this.#columnCountMax = options.columnCountMax;
     this.#runner = new Runner(crew);
   }
 

@@ -1,5 +1,5 @@
 import type { KernelMemory, KernelOp, KernelProgram, KernelSet, KernelSetOptions } from "@flashlm/contracts";
-import { COLUMN_COUNT_USUAL, PROGRAM_BYTES } from "../../../assembly/layout.js";
+import { PROGRAM_BYTES } from "../../../assembly/layout.js";
 import { checkOps } from "../../check-ops.js";
 import { type Crew, checkOpCount, checkOwner, Runner } from "../runner.js";
 import { Bench } from "./bench.js";
@@ -26,7 +26,7 @@ export class SpanningKernels implements KernelSet {
   readonly threadCount: number;
   readonly memory: KernelMemory;
   readonly #segments: Segments;
-  readonly #columnCountMax: number;
+  readonly #columnCountMax: number | undefined;
   readonly #runner: Runner;
   readonly #farOps: FarOps;
   /** Commands that are to run in the first memory: their count, then they. */
@@ -38,7 +38,7 @@ export class SpanningKernels implements KernelSet {
     this.threadCount = options.threadCount;
     this.#segments = new Segments(crew.memories, sizes.segmentBytes);
     this.memory = new SpanningMemory(this.#segments, sizes, options.memoryBytes, placement);
-    this.#columnCountMax = options.columnCountMax ?? COLUMN_COUNT_USUAL;
+    this.#columnCountMax = options.columnCountMax;
     this.#runner = new Runner(crew);
     this.#farOps = new FarOps(new Bench(this.#segments, sizes, crew.instances, this.#runner));
   }
