@@ -64,7 +64,10 @@ export function fillBlocks(table: Int8Array, scaleBits: number, seed: number, ta
   }
 }
 
-/** Fills `values` with f32 entries of `table`, two per random word as {@link fillWords} has them, each with the `first` and `others` of its place added. */
+/**
+ * Fills `values` with f32 entries of `table`, two per random word as {@link fillWords} has them, each with the `first` and
+ * `others` of its place added. Unrolled as {@link fillPairs} is.
+ */
 export function fillSums(
   table: Float32Array,
   seed: number,
@@ -73,14 +76,30 @@ export function fillSums(
   values: Float32Array,
 ): void {
   let [x, y, z, w] = generatorState(seed);
-  for (let index = 0; index < values.length; index += 2) {
+  let index = 0;
+  for (const whole = values.length - (values.length % 8); index < whole; index += 8) {
+    let mixed = x ^ (x << 11);
+    x = w ^ (w >>> 19) ^ mixed ^ (mixed >>> 8);
+    mixed = y ^ (y << 11);
+    y = x ^ (x >>> 19) ^ mixed ^ (mixed >>> 8);
+    mixed = z ^ (z << 11);
+    z = y ^ (y >>> 19) ^ mixed ^ (mixed >>> 8);
+    mixed = w ^ (w << 11);
+    w = z ^ (z >>> 19) ^ mixed ^ (mixed >>> 8);
+    values[index] = table[x & 0xffff]! + (first[index]! + others[index]!);
+    values[index + 1] = table[x >>> 16]! + (first[index + 1]! + others[index + 1]!);
+    values[index + 2] = table[y & 0xffff]! + (first[index + 2]! + others[index + 2]!);
+    values[index + 3] = table[y >>> 16]! + (first[index + 3]! + others[index + 3]!);
+    values[index + 4] = table[z & 0xffff]! + (first[index + 4]! + others[index + 4]!);
+    values[index + 5] = table[z >>> 16]! + (first[index + 5]! + others[index + 5]!);
+    values[index + 6] = table[w & 0xffff]! + (first[index + 6]! + others[index + 6]!);
+    values[index + 7] = table[w >>> 16]! + (first[index + 7]! + others[index + 7]!);
+  }
+  for (; index < values.length; index++) {
     const mixed = x ^ (x << 11);
-    x = y;
-    y = z;
-    z = w;
-    w = w ^ (w >>> 19) ^ mixed ^ (mixed >>> 8);
-    values[index] = table[w & 0xffff]! + (first[index]! + others[index]!);
-    if (index + 1 < values.length)
-      values[index + 1] = table[w >>> 16]! + (first[index + 1]! + others[index + 1]!);
+    const word = w ^ (w >>> 19) ^ mixed ^ (mixed >>> 8);
+    values[index] = table[index % 2 === 0 ? word & 0xffff : word >>> 16]! + (first[index]! + others[index]!);
+    if (index % 2 === 0) continue;
+    [x, y, z, w] = [y, z, w, word];
   }
 }

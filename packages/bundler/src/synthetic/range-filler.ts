@@ -9,13 +9,18 @@ export class RangeFiller {
   /** Writes the file's bytes from `offsetBytes` on into `target`; what is beyond the file's end, or between tensors, becomes zero. */
   fill(file: PlannedFile, offsetBytes: number, target: Uint8Array): void {
     const end = offsetBytes + target.length;
-    target.fill(0);
-    if (offsetBytes < file.header.length) target.set(file.header.subarray(offsetBytes, end));
+    const header = file.header.subarray(offsetBytes, end);
+    target.set(header);
+    let done = header.length;
     for (let index = firstBehind(file.tensors, offsetBytes); index < file.tensors.length; index++) {
       const tensor = file.tensors[index]!;
       if (tensor.offsetBytes >= end) break;
+      const begin = tensor.offsetBytes - offsetBytes;
+      if (begin > done) target.fill(0, done, begin);
       this.#fillTensor(tensor, offsetBytes, target);
+      done = begin + tensor.lengthBytes;
     }
+    if (done < target.length) target.fill(0, done);
   }
 
   #fillTensor(tensor: PlannedTensor, offsetBytes: number, target: Uint8Array): void {

@@ -40,7 +40,7 @@ export interface SyntheticOptions {
   readonly format?: "safetensors" | "gguf";
   /** Default f16; q8_0 only as GGUF. */
   readonly dtype?: SyntheticDtype;
-  /** Threads that fill files and write them; default one more than cores, for those that wait for the disk. */
+  /** Threads that fill files, beside those that write them; default one per core. */
   readonly threadCount?: number;
   /** Most bytes of one safetensors file; default 5 GB. */
   readonly shardBytesMax?: number;
@@ -145,7 +145,7 @@ async function writeWeights(
   const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   for (const path of paths) await (await open(path, "w")).close();
   await fillFiles(paths, files, {
-    threadCount: options.threadCount ?? availableParallelism() + 1,
+    threadCount: options.threadCount ?? availableParallelism(),
     onBytes: (doneBytes) => options.onProgress?.(Math.min(doneBytes, totalBytes), totalBytes),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
