@@ -14,10 +14,17 @@ export async function loadPackages() {
 
 /** Parts of an engine that reads the bundle from its device. */
 export async function engineParts(packages, bundle, sparsity) {
-  const { createReadPlanner, createSampler, kernelOverheadBytes, loadKernels, openFlashReader } = packages;
+  const {
+    createReadPlanner,
+    createSampler,
+    ENGINE_AWAKE_US,
+    kernelOverheadBytes,
+    loadKernels,
+    openFlashReader,
+  } = packages;
   return {
     bundle,
-    openReader: (paths) => openFlashReader(paths, { backend: "auto" }),
+    openReader: (paths) => openFlashReader(paths, { backend: "auto", awakeUs: ENGINE_AWAKE_US }),
     createPlanner: (options) => createReadPlanner(options),
     createKernels: (options) => loadKernels({ target: "auto", ...options }),
     kernelOverheadBytes,

@@ -7,7 +7,7 @@ import { parseCache } from "@flashlm/window-cache";
 import { profileOfReader } from "./device-store.js";
 import { followSampler } from "./follow-sampler.js";
 import type { EngineFlags } from "./options.js";
-import { readerFactory } from "./readers.js";
+import { engineReaderFactory } from "./readers.js";
 import { parseTokens } from "./tokens-option.js";
 
 /** Flags and numbers that cross to the engine's thread; plain data. */
@@ -52,7 +52,7 @@ export function composeParts(bundle: BundleIndex, flags: EngineFlags): EnginePar
   const predictor = choosePredictor(bundle, flags);
   return {
     bundle,
-    openReader: readerFactory(flags.reader),
+    openReader: engineReaderFactory(flags.reader),
     createPlanner: (choice, reader) => {
       const profile = profileOfReader(reader);
       if (profile === null) return createReadPlanner(choice);

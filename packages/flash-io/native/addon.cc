@@ -51,7 +51,7 @@ napi_value describe_file(napi_env env, const File& file) {
 }
 
 /**
- * open(paths, directIo, backend, inFlightMax, onProgress):
+ * open(paths, directIo, backend, inFlightMax, awakeUs, onProgress):
  * { handle, files } | { refusal } | { faultIndex, message, errno }
  */
 napi_value Open(napi_env env, const Arguments& arguments) {
@@ -68,7 +68,7 @@ napi_value Open(napi_env env, const Arguments& arguments) {
   }
   std::string refusal;
   try {
-    handle->start(arguments.text(2), arguments.number(3), arguments.value(4), refusal);
+    handle->start(arguments.text(2), arguments.number(3), arguments.number(4), arguments.value(5), refusal);
   } catch (const std::exception& error) {
     refusal = error.what();
   }

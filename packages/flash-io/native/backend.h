@@ -43,6 +43,8 @@ class Backend {
 struct BackendOptions {
   const std::vector<File>* files;
   uint32_t in_flight_max;
+  /** Microseconds for which a wait looks for completions before it sleeps; heeded by io_uring. */
+  uint32_t awake_us;
   std::function<void()> on_progress;
 };
 

@@ -14,8 +14,8 @@ bool is_count(double value, double most) { return value >= 0 && value <= most &&
 
 }  // namespace
 
-bool ReaderHandle::start(const std::string& backend, uint32_t in_flight_max, napi_value on_progress,
-                         std::string& reason) {
+bool ReaderHandle::start(const std::string& backend, uint32_t in_flight_max, uint32_t awake_us,
+                         napi_value on_progress, std::string& reason) {
   napi_value name;
   napi_create_string_utf8(env_, "flash-io progress", NAPI_AUTO_LENGTH, &name);
   // One call in the queue is enough: it takes note of everything that has ended by then.
@@ -26,7 +26,7 @@ bool ReaderHandle::start(const std::string& backend, uint32_t in_flight_max, nap
   }
   napi_unref_threadsafe_function(env_, on_progress_);
   const auto notify = [this] { napi_call_threadsafe_function(on_progress_, nullptr, napi_tsfn_nonblocking); };
-  const BackendOptions options{&files_, in_flight_max, notify};
+  const BackendOptions options{&files_, in_flight_max, awake_us, notify};
   backend_ = backend == "io_uring" ? make_uring_backend(options, reason) : make_pool_backend(options);
   return backend_ != nullptr;
 }

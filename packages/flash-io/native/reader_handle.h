@@ -37,7 +37,8 @@ class ReaderHandle {
 
   std::vector<File>& files() { return files_; }
   /** False with `reason` where the system refuses the backend. `on_progress` is a function of JavaScript. */
-  bool start(const std::string& backend, uint32_t in_flight_max, napi_value on_progress, std::string& reason);
+  bool start(const std::string& backend, uint32_t in_flight_max, uint32_t awake_us, napi_value on_progress,
+             std::string& reason);
   /** Keeps `bytes` alive until the reader closes: a read may land in them. Fresh ones are the reader's own and have not been touched. */
   void attach(uint32_t arena_id, napi_value bytes, Arena arena, bool is_fresh);
   /** Starts the reads, all or none: the index of the first that is refused, or -1. */

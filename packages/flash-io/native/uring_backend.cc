@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <system_error>
@@ -20,7 +21,7 @@ constexpr uint32_t kBounceLanes = 32;
 class UringBackend final : public Backend {
  public:
   explicit UringBackend(const BackendOptions& options)
-      : files_(*options.files), in_flight_max_(options.in_flight_max), events_(options.on_progress) {}
+      : files_(*options.files), in_flight_max_(options.in_flight_max), awake_us_(options.awake_us), events_(options.on_progress) {}
 
   ~UringBackend() override {
     shutdown();
@@ -61,6 +62,7 @@ class UringBackend final : public Backend {
     reap();
     pump();
     wait_for = std::min(wait_for, capacity);
+    if (awake_us_ > 0) wait_awake(wait_for);
     while (queue_.ended() < wait_for && in_flight_ > 0) {
       enter(wait_count(wait_for - queue_.ended()));
       reap();
@@ -102,6 +104,17 @@ class UringBackend final : public Backend {
   uint32_t wait_count(size_t wanted) const {
     const size_t most = queue_.waiting() > 0 ? std::max<size_t>(1, in_flight_ / 4) : in_flight_;
     return static_cast<uint32_t>(std::min(wanted, most));
+  }
+
+  /** Looks for completions for a while, so that what ends soon need wake nobody. */
+  void wait_awake(size_t wanted) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(awake_us_);
+    while (queue_.ended() < wanted && in_flight_ > 0 && std::chrono::steady_clock::now() < until) {
+      if (ring_.has_kernel_work()) enter(0);
+      reap();
+      pump();
+      flush();
+    }
   }
 
   void reap() {
@@ -184,6 +197,7 @@ class UringBackend final : public Backend {
 
   const std::vector<File>& files_;
   const uint32_t in_flight_max_;
+  const uint32_t awake_us_;
   UringRing ring_;
   FixedBuffers buffers_{ring_};
   ReadQueue queue_;

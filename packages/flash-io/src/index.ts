@@ -13,6 +13,7 @@ export { createFaultyReader, FAULT_KINDS, type FaultKind, type FaultOptions } fr
 export { createMemoryReader, type MemoryFile } from "./memory-reader.js";
 export { createNodeReader, type NodeReaderOptions } from "./node-reader.js";
 export {
+  ENGINE_AWAKE_US,
   type FlashReaderOptions,
   openFlashReader,
   READER_BACKENDS,

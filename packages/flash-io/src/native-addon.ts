@@ -28,6 +28,7 @@ export interface NativeAddon {
     directIo: number,
     backend: string,
     inFlightMax: number,
+    awakeUs: number,
     onProgress: () => void,
   ): NativeOpening;
   /** Fresh memory is the reader's own and has not been touched: it may get large pages. */

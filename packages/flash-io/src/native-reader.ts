@@ -28,6 +28,8 @@ export interface NativeReaderSettings {
   readonly backend: NativeBackend;
   readonly directIo: DirectIoMode;
   readonly inFlightMax: number;
+  /** As in `FlashReaderOptions`. */
+  readonly awakeUs: number;
   /** Why a better way was not used, or "". */
   readonly note: string;
 }
@@ -43,10 +45,10 @@ const ALL_BATCHES = 0xffffffff;
  * @throws FLASH_OPEN when a file cannot be opened.
  */
 export function openNativeReader(settings: NativeReaderSettings): FlashReader | string {
-  const { addon, paths, backend, directIo, inFlightMax } = settings;
+  const { addon, paths, backend, directIo, inFlightMax, awakeUs } = settings;
   const listener: { onProgress: (() => void) | undefined } = { onProgress: undefined };
   const notify = (): void => listener.onProgress?.();
-  const opening = addon.open([...paths], DIRECT_IO_NUMBERS[directIo], backend, inFlightMax, notify);
+  const opening = addon.open([...paths], DIRECT_IO_NUMBERS[directIo], backend, inFlightMax, awakeUs, notify);
   if ("refusal" in opening) return opening.refusal;
   if ("faultIndex" in opening) throw openError(paths[opening.faultIndex]!, opening.message, opening.errno);
   return new NativeReader(settings, opening.handle, opening.files, listener);

@@ -27,23 +27,35 @@ export interface FlashReaderOptions {
    * costs nothing there, but a thread with "pread" and with "node" (bench/compare-fio.mjs).
    */
   readonly inFlightMax?: number;
+  /**
+   * Microseconds for which `waitAll` looks for what was read before it lets the thread sleep, at most 10,000; default 0. Worth a little of a core where every wait
+   * is on the way to a token ({@link ENGINE_AWAKE_US}). Heeded by io_uring.
+   */
+  readonly awakeUs?: number;
 }
+
+/**
+ * What engines open their readers with. Falling asleep and being woken take a virtual machine as long as a read; looking ten times longer gains nothing more
+ * (decision 0026).
+ */
+export const ENGINE_AWAKE_US = 300;
 
 const IN_FLIGHT_DEFAULT = 32;
 const RING_IN_FLIGHT_DEFAULT = 256;
 const IN_FLIGHT_LIMIT = 256;
+const AWAKE_LIMIT_US = 10_000;
 
 /**
  * Opens files for reading in the fastest way that works here. The first time, with a C++ compiler on the machine and no
  * ready-made addon, it builds the native reader, which takes seconds and is said on stderr; without one it reads portably.
  * @throws FLASH_OPEN when a file cannot be opened; FLASH_BACKEND when the backend that was asked for does not work here, with
- * a reason for each in `details.reasons`; FLASH_OUT_OF_RANGE for a bad `inFlightMax`.
+ * a reason for each in `details.reasons`; FLASH_OUT_OF_RANGE for a bad `inFlightMax` or `awakeUs`.
  */
 export async function openFlashReader(
   paths: readonly string[],
   options: FlashReaderOptions = {},
 ): Promise<FlashReader> {
-  const { backend = "auto", directIo = "preferred" } = options;
+  const { backend = "auto", directIo = "preferred", awakeUs = 0 } = options;
   const inFlightMax = options.inFlightMax ?? IN_FLIGHT_DEFAULT;
   if (!Number.isInteger(inFlightMax) || inFlightMax < 1 || inFlightMax > IN_FLIGHT_LIMIT) {
     throw new FlashlmError(
@@ -52,10 +64,17 @@ export async function openFlashReader(
       { inFlightMax },
     );
   }
+  if (!Number.isInteger(awakeUs) || awakeUs < 0 || awakeUs > AWAKE_LIMIT_US) {
+    throw new FlashlmError(
+      "FLASH_OUT_OF_RANGE",
+      `awakeUs must be a whole number from 0 to ${AWAKE_LIMIT_US}, but is ${awakeUs}`,
+      { awakeUs },
+    );
+  }
   if (backend === "memory") return createMemoryReader(paths);
   if (backend === "node") return openNodeReader(paths, { directIo, inFlightMax });
   const loaded = await loadNativeAddon();
-  const settings = { paths, directIo, inFlightMax };
+  const settings = { paths, directIo, inFlightMax, awakeUs };
   const ringMax = options.inFlightMax ?? RING_IN_FLIGHT_DEFAULT;
   if (backend !== "auto") {
     const inFlight = backend === "io_uring" ? ringMax : inFlightMax;
@@ -89,7 +108,7 @@ function refusedError(wanted: NativeBackend, reason: string, loaded: LoadedAddon
   const reasons = [`${wanted}: ${reason}`];
   for (const other of ["io_uring", "pread"] as const) {
     if (other === wanted) continue;
-    const settings = { paths: [], directIo: "off", inFlightMax: 1, note: "" } as const;
+    const settings = { paths: [], directIo: "off", inFlightMax: 1, awakeUs: 0, note: "" } as const;
     const opened = tryNative(loaded, other, settings);
     reasons.push(`${other}: ${typeof opened === "string" ? opened : "works, but was not asked for"}`);
     if (typeof opened !== "string") void opened.close();

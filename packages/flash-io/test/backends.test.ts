@@ -246,4 +246,12 @@ describe("choice of a backend", () => {
       });
     }
   });
+
+  test("times awake outside 0 to 10,000 microseconds are refused", async () => {
+    for (const awakeUs of [-1, 10_001, 0.5, Number.NaN]) {
+      await expect(openFlashReader([path], { awakeUs })).rejects.toMatchObject({
+        code: "FLASH_OUT_OF_RANGE",
+      });
+    }
+  });
 });

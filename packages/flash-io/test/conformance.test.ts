@@ -34,6 +34,7 @@ flashReaderConformance({
 const NATIVE: readonly FlashReaderOptions[] = [
   { backend: "io_uring" },
   { backend: "io_uring", directIo: "off", inFlightMax: 3 },
+  { backend: "io_uring", awakeUs: 300 },
   { backend: "pread" },
   { backend: "pread", directIo: "off", inFlightMax: 2 },
 ];

@@ -24,6 +24,7 @@ constexpr uint32_t kReadBytesMost = 8 * 1024;
 constexpr uint32_t kBatchReads = 48;
 constexpr uint32_t kBatches = 4;
 constexpr uint32_t kInFlight = 16;
+constexpr uint32_t kAwakeUs = 50;
 /** Reads of a reader's life; then it is closed with reads in flight. */
 constexpr uint64_t kLifeReads = 20000;
 constexpr uint8_t kUntouched = 0xee;
@@ -82,7 +83,7 @@ class Soak {
       std::fprintf(stderr, "%s: %s\n", path_.c_str(), fault.message.c_str());
       std::exit(1);
     }
-    const BackendOptions options{&files, kInFlight, [this] { progress_.fetch_add(1, std::memory_order_relaxed); }};
+    const BackendOptions options{&files, kInFlight, kAwakeUs, [this] { progress_.fetch_add(1, std::memory_order_relaxed); }};
     std::string reason;
     {
       auto backend = backend_name_ == "io_uring" ? make_uring_backend(options, reason) : make_pool_backend(options);
