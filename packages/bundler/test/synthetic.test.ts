@@ -126,6 +126,8 @@ describe("synthetic checkpoints", () => {
     await expect(write("no", { format: "gguf" })).rejects.toMatchObject({ code: "SYNTHETIC_OPTION" });
     await expect(write("no", { dtype: "q8_0" })).rejects.toMatchObject({ code: "SYNTHETIC_OPTION" });
     await expect(write("no", { seed: 0.5 })).rejects.toMatchObject({ code: "SYNTHETIC_OPTION" });
+    for (const threadCount of [0, 65, 1.5])
+      await expect(write("no", { threadCount })).rejects.toMatchObject({ code: "SYNTHETIC_OPTION" });
     await expect(write("no", { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: "AbortError" });
     expect(existsSync(join(folder, "no"))).toBe(false);
     expect(existsSync(join(folder, "no.partial"))).toBe(false);

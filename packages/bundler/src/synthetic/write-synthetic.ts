@@ -25,6 +25,9 @@ import { syntheticTokenizer } from "./vocabulary.js";
 
 /** Tokens of `tokens.json`: half of them train a predictor. */
 export const TEXT_TOKENS = 32_768;
+/** Threads that fill, by default and at all: each has 16 MiB, and eight make more than disks write. */
+const THREAD_COUNT_USUAL_MAX = 8;
+const THREAD_COUNT_MAX = 64;
 /** Room for the small files. */
 const SMALL_BYTES = 64 * 2 ** 20;
 
@@ -40,7 +43,7 @@ export interface SyntheticOptions {
   readonly format?: "safetensors" | "gguf";
   /** Default f16; q8_0 only as GGUF. */
   readonly dtype?: SyntheticDtype;
-  /** Threads that fill files, beside those that write them; default one per core. */
+  /** Threads that fill files, beside those that write them: 1 to 64, default one per core and at most 8. */
   readonly threadCount?: number;
   /** Most bytes of one safetensors file; default 5 GB. */
   readonly shardBytesMax?: number;
@@ -68,6 +71,11 @@ function checkOptions(options: SyntheticOptions, preset: SyntheticPreset): void 
   const { seed, format = "safetensors", dtype = "f16" } = options;
   if (!Number.isInteger(seed) || seed < 0 || seed > 0xffffffff)
     throw optionError(`Expected a seed from 0 to 4294967295 but received ${seed}.`, { seed });
+  const { threadCount = 1 } = options;
+  if (!Number.isInteger(threadCount) || threadCount < 1 || threadCount > THREAD_COUNT_MAX)
+    throw optionError(`Expected 1 to ${THREAD_COUNT_MAX} threads but received ${threadCount}.`, {
+      threadCount,
+    });
   if (format === "gguf" && preset.shape.family !== "llama") {
     throw optionError(
       `Expected a Llama shape for GGUF but received ${preset.name}, which llama.cpp would not run with ReLU. Leave the format out, or use llama-2-7b.`,
@@ -145,7 +153,7 @@ async function writeWeights(
   const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   for (const path of paths) await (await open(path, "w")).close();
   await fillFiles(paths, files, {
-    threadCount: options.threadCount ?? availableParallelism(),
+    threadCount: options.threadCount ?? Math.min(availableParallelism(), THREAD_COUNT_USUAL_MAX),
     onBytes: (doneBytes) => options.onProgress?.(Math.min(doneBytes, totalBytes), totalBytes),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
