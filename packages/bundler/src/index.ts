@@ -24,6 +24,7 @@ export {
 } from "./synthetic/presets.js";
 export type { SyntheticDtype } from "./synthetic/row-filler.js";
 export {
+  SYNTHETIC_THREADS_MAX,
   type SyntheticCheckpoint,
   type SyntheticOptions,
   writeSynthetic,

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import {
   findPreset,
   SYNTHETIC_PRESETS,
+  SYNTHETIC_THREADS_MAX,
   type SyntheticCheckpoint,
   type SyntheticDtype,
   writeSynthetic,
@@ -43,7 +44,11 @@ export function addSynth(program: Command): void {
         .choices(["f16", "bf16", "f32", "q8_0"])
         .default("f16"),
     )
-    .option("--threads <count>", "threads (default: cores)", wholeNumber("--threads", 1, 256))
+    .option(
+      "--threads <count>",
+      "threads (default: cores; for filling at most 8)",
+      wholeNumber("--threads", 1, SYNTHETIC_THREADS_MAX),
+    )
     .option("--no-measure", "write only: measuring bundles the checkpoint and runs it densely")
     .option("--json", "print one JSON object on stdout and nothing else")
     .action((flags: SynthFlags) => synth(flags));

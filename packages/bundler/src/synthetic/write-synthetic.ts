@@ -25,9 +25,10 @@ import { syntheticTokenizer } from "./vocabulary.js";
 
 /** Tokens of `tokens.json`: half of them train a predictor. */
 export const TEXT_TOKENS = 32_768;
-/** Threads that fill, by default and at all: each has 16 MiB, and eight make more than disks write. */
+/** Most threads that fill by default: they make more than disks write. */
 const THREAD_COUNT_USUAL_MAX = 8;
-const THREAD_COUNT_MAX = 64;
+/** Most threads that fill, of 16 MiB each. */
+export const SYNTHETIC_THREADS_MAX = 64;
 /** Room for the small files. */
 const SMALL_BYTES = 64 * 2 ** 20;
 
@@ -72,8 +73,8 @@ function checkOptions(options: SyntheticOptions, preset: SyntheticPreset): void 
   if (!Number.isInteger(seed) || seed < 0 || seed > 0xffffffff)
     throw optionError(`Expected a seed from 0 to 4294967295 but received ${seed}.`, { seed });
   const { threadCount = 1 } = options;
-  if (!Number.isInteger(threadCount) || threadCount < 1 || threadCount > THREAD_COUNT_MAX)
-    throw optionError(`Expected 1 to ${THREAD_COUNT_MAX} threads but received ${threadCount}.`, {
+  if (!Number.isInteger(threadCount) || threadCount < 1 || threadCount > SYNTHETIC_THREADS_MAX)
+    throw optionError(`Expected 1 to ${SYNTHETIC_THREADS_MAX} threads but received ${threadCount}.`, {
       threadCount,
     });
   if (format === "gguf" && preset.shape.family !== "llama") {
