@@ -136,6 +136,12 @@ async function main(packageFolder) {
 }
 
 // Run as a program it builds the addon of the package it lies in (dist/addon.js), or of the folder it is given.
-if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+/** Whether node was started with this file; what it was started with need not be one, as in a worker made of a text. */
+function isStarted() {
+  const path = process.argv[1];
+  return path !== undefined && existsSync(path) && realpathSync(path) === fileURLToPath(import.meta.url);
+}
+
+if (isStarted()) {
   await main(resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), "..")));
 }

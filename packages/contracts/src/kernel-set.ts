@@ -262,6 +262,12 @@ export interface KernelMemory {
   words(handle: MemoryHandle, count: number): Uint32Array;
 }
 
+/** A program that goes on while its caller does something else. */
+export interface StartedProgram {
+  /** Takes part in what is left of it; returns when all is done. To be called once. @throws KERNEL_SHAPE as `run` does. */
+  finish(): void | Promise<void>;
+}
+
 /** A compute target: reference, WASM, native, GPU. One thread calls it. */
 export interface KernelSet {
   readonly contractVersion: 1;
@@ -276,6 +282,12 @@ export interface KernelSet {
   compile(ops: readonly KernelOp[]): KernelProgram;
   /** Runs a program; returns a promise only where the target is really asynchronous. */
   run(program: KernelProgram): void | Promise<void>;
+  /**
+   * Starts a program for a caller who has something else to do meanwhile: the set's other threads begin it, and the caller takes part in `finish`. Until then
+   * nothing else of the set is called but `close`, and what the program reads and writes is left alone. The results are those of `run`, bit for bit. Absent
+   * where a target cannot, or has no other thread. @throws KERNEL_SHAPE.
+   */
+  start?(program: KernelProgram): StartedProgram;
   /** Stops threads and frees memory, whose contents are lost; native sets on Linux give it back to the system at once. Idempotent. */
   close(): Promise<void>;
 }

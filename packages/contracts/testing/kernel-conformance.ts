@@ -5,6 +5,7 @@ import { attentionCases } from "./kernel-attention-cases.js";
 import { ffnCases } from "./kernel-ffn-cases.js";
 import { expectClose, KernelFixture, oracleDot } from "./kernel-fixture.js";
 import { quantisedCases } from "./kernel-quantised-cases.js";
+import { startedCases } from "./kernel-started-cases.js";
 import { vectorCases } from "./kernel-vector-cases.js";
 import { TOLERANCE } from "./tolerance.js";
 
@@ -16,6 +17,8 @@ export interface KernelConformanceOptions {
   /** Memory of the set that the suite makes; default 64 MiB. */
   readonly memoryBytes?: number;
   readonly threadCount?: number;
+  /** Whether its sets start programs beside their caller with so many threads. Default false. */
+  readonly starts?: boolean;
 }
 
 /** All weight dtypes. */
@@ -299,5 +302,10 @@ export function kernelConformance(options: KernelConformanceOptions): void {
     vectorCases(current);
     crcCases(current);
     refusalCases(current);
+    it(options.starts ? "starts programs" : "has nothing that starts programs", () => {
+      expect(current().start !== undefined).toBe(options.starts === true);
+    });
+    // Last: they end with closing the set.
+    if (options.starts) startedCases(current);
   });
 }

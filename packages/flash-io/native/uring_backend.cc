@@ -53,6 +53,9 @@ class UringBackend final : public Backend {
     for (size_t index = 0; index < count; index++) {
       queue_.add(specs[index], batch, static_cast<uint32_t>(index), demand, files_[specs[index].file].alignment);
     }
+    // What has ended makes room for these.
+    if (ring_.has_kernel_work()) enter(0);
+    reap();
     pump();
     flush();
   }

@@ -104,9 +104,16 @@ const Variant* usableVariant(const char* name) {
   return nullptr;
 }
 
+/** The host ends, perhaps between start and finish: no thread may still read the arena when its memory goes. */
+void endStarted(void* pointer) {
+  Engine* engine = static_cast<Holder*>(pointer)->engine;
+  if (engine != nullptr) engine->finish();
+}
+
 /** The host may have freed the arena by now, so that it is left alone. */
-void release(napi_env, void* pointer, void*) {
+void release(napi_env env, void* pointer, void*) {
   Holder* holder = static_cast<Holder*>(pointer);
+  napi_remove_env_cleanup_hook(env, endStarted, holder);
   delete holder->engine;
   delete holder;
 }
@@ -133,6 +140,7 @@ napi_value create(napi_env env, napi_callback_info info) {
     Holder* holder = new Holder{new Engine(first, lengthBytes, threadCount, *variant), first, lengthBytes};
     napi_value handle;
     napi_create_external(env, holder, release, nullptr, &handle);
+    napi_add_env_cleanup_hook(env, endStarted, holder);
     return handle;
   } catch (const std::exception& error) {
     return fail(env, error.what());
@@ -166,6 +174,28 @@ napi_value run(napi_env env, napi_callback_info info) {
   }
   napi_value result;
   napi_create_int32(env, engine->run(index), &result);
+  return result;
+}
+
+/** start(handle, index): begins a program; finish comes before anything else. */
+napi_value start(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Engine* engine = arguments.count == 2 ? engineOf(env, arguments.values[0]) : nullptr;
+  uint32_t index = 0;
+  if (engine == nullptr || napi_get_value_uint32(env, arguments.values[1], &index) != napi_ok || index >= engine->programCount()) {
+    return fail(env, "start expects an open handle and the index of a program");
+  }
+  engine->start(index);
+  return nullptr;
+}
+
+/** finish(handle): a fault of the program that was started, 0 for none. */
+napi_value finish(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Engine* engine = arguments.count == 1 ? engineOf(env, arguments.values[0]) : nullptr;
+  if (engine == nullptr) return fail(env, "finish expects an open handle");
+  napi_value result;
+  napi_create_int32(env, engine->finish(), &result);
   return result;
 }
 
@@ -216,6 +246,8 @@ napi_value initialise(napi_env env, napi_value exports) {
   add(env, exports, "create", create);
   add(env, exports, "compile", compile);
   add(env, exports, "run", run);
+  add(env, exports, "start", start);
+  add(env, exports, "finish", finish);
   add(env, exports, "close", close);
   add(env, exports, "readRange", readRange);
   add(env, exports, "multiplyAdd", multiplyAdd);

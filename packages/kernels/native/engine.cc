@@ -67,6 +67,7 @@ Engine::Engine(uint8_t* arena, uint64_t arenaBytes, uint32_t threadCount, const 
 }
 
 Engine::~Engine() {
+  finish();
   for (uint8_t* scratch : scratch_) std::free(scratch);
   std::free(shared_);
 }
@@ -92,12 +93,30 @@ bool Engine::compile(const double* words, size_t count, uint32_t& index, std::st
 int Engine::run(uint32_t index) {
   run_.fault = kFaultNone;
   pool_.wake();
+  runOps(index);
+  return run_.fault;
+}
+
+void Engine::start(uint32_t index) {
+  run_.fault = kFaultNone;
+  isStarted_ = true;
+  startedIndex_ = index;
+  pool_.lead([](void* engine) { static_cast<Engine*>(engine)->runOps(static_cast<Engine*>(engine)->startedIndex_); }, this);
+}
+
+int Engine::finish() {
+  if (!isStarted_) return kFaultNone;
+  pool_.follow();
+  isStarted_ = false;
+  return run_.fault;
+}
+
+void Engine::runOps(uint32_t index) {
   for (const Op& op : programs_[index].ops) {
     const uint32_t tokens = op.tokenCount == 0 ? 1 : run_.word(op.tokenCount);
     if (tokens != 0) variant_.op(run_, op, tokens);
     if (run_.fault != kFaultNone) break;
   }
-  return run_.fault;
 }
 
 bool Engine::readRange(uint64_t offsetBytes, uint64_t lengthBytes) {

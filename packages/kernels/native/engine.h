@@ -22,6 +22,10 @@ class Engine {
   bool compile(const double* words, size_t count, uint32_t& index, std::string& reason);
   /** A Fault. */
   int run(uint32_t index);
+  /** Begins a program on the other threads; nothing else is called until `finish`. */
+  void start(uint32_t index);
+  /** Takes part in what is left of the program that was started, if any. A Fault. */
+  int finish();
   size_t programCount() const { return programs_.size(); }
 
   /** Reads a range of the arena on all threads, as the benchmarks' measure of memory. False outside the arena. */
@@ -31,6 +35,7 @@ class Engine {
 
  private:
   uint8_t* shared(uint64_t lengthBytes);
+  void runOps(uint32_t index);
 
   const Variant& variant_;
   Pool pool_;
@@ -39,6 +44,8 @@ class Engine {
   uint64_t sharedBytes_ = 0;
   std::vector<Program> programs_;
   Run run_;
+  bool isStarted_ = false;
+  uint32_t startedIndex_ = 0;
 };
 
 }  // namespace flashlm

@@ -12,12 +12,14 @@ namespace {
 constexpr uint64_t kLowMask = (1u << 20) - 1;
 
 /**
- * How long a thread looks for work before it sleeps. Waking it costs 50 to 100 microseconds on a virtual machine, more than most
- * ops take; looking much longer would burn a core while reads are awaited.
+ * How long a thread looks for work before it sleeps. Waking it costs 50 to 100 microseconds on a virtual machine, more than most ops take, and between
+ * two programs of a layer reads are planned for most of a millisecond (decision 0027); looking much longer would burn a core while they are awaited.
  */
-constexpr auto kLookFor = std::chrono::microseconds(200);
+constexpr auto kLookFor = std::chrono::microseconds(1000);
 /** Looks between two glances at the clock. */
 constexpr int kLooksPerGlance = 64;
+/** Looks at what another thread is doing until our core is offered to it. */
+constexpr int kLooksUntilYield = 4096;
 
 inline void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -55,8 +57,9 @@ void Pool::stop() {
 }
 
 void Pool::parallel(PieceFunction function, void* job, uint32_t pieceCount) {
+  const uint32_t self = leader_;
   if (pieceCount <= 1 || threadCount_ == 1) {
-    for (uint32_t index = 0; index < pieceCount; index++) function(job, index, 0);
+    for (uint32_t index = 0; index < pieceCount; index++) function(job, index, self);
     return;
   }
   function_ = function;
@@ -64,9 +67,39 @@ void Pool::parallel(PieceFunction function, void* job, uint32_t pieceCount) {
   doneCount_.store(0, std::memory_order_relaxed);
   epoch_++;
   claims_.store(epoch_ << 40 | static_cast<uint64_t>(pieceCount) << 20, std::memory_order_release);
-  while (claimAndDo(0)) {
+  while (claimAndDo(self)) {
   }
   awaitDone(pieceCount);
+}
+
+void Pool::lead(LeadFunction function, void* task) {
+  leadFunction_ = function;
+  task_ = task;
+  lead_.store(LeadState::kOffered, std::memory_order_release);
+  wake();
+}
+
+bool Pool::takeLead(uint32_t thread) {
+  LeadState state = LeadState::kOffered;
+  if (lead_.load(std::memory_order_relaxed) != state) return false;
+  if (!lead_.compare_exchange_strong(state, LeadState::kTaken, std::memory_order_acq_rel)) return false;
+  leader_ = thread;
+  leadFunction_(task_);
+  leader_ = 0;
+  lead_.store(LeadState::kDone, std::memory_order_release);
+  return true;
+}
+
+void Pool::follow() {
+  int looks = 0;
+  if (!takeLead(0)) {
+    while (lead_.load(std::memory_order_acquire) != LeadState::kDone) {
+      if (claimAndDo(0)) looks = 0;
+      else if (++looks < kLooksUntilYield) pause();
+      else std::this_thread::yield();
+    }
+  }
+  lead_.store(LeadState::kNone, std::memory_order_relaxed);
 }
 
 bool Pool::claimAndDo(uint32_t thread) {
@@ -82,9 +115,13 @@ void Pool::awaitDone(uint32_t pieceCount) {
   int looks = 0;
   while (doneCount_.load(std::memory_order_acquire) != pieceCount) {
     // Whoever works on the last piece may have lost its core to us.
-    if (++looks < 4096) pause();
+    if (++looks < kLooksUntilYield) pause();
     else std::this_thread::yield();
   }
+}
+
+bool Pool::hasNews() const {
+  return hasWork(claims_.load(std::memory_order_relaxed)) || lead_.load(std::memory_order_relaxed) == LeadState::kOffered;
 }
 
 void Pool::wake() {
@@ -102,20 +139,22 @@ void Pool::sleepUntilNews(uint64_t seen) {
   std::unique_lock<std::mutex> lock(mutex_);
   sleeperCount_.fetch_add(1);
   const uint64_t wakes = wakeCount_;
-  news_.wait(lock, [&] { return wakeCount_ != wakes || stopping_.load() || claims_.load() >> 40 != seen >> 40; });
+  news_.wait(lock, [&] {
+    return wakeCount_ != wakes || stopping_.load() || claims_.load() >> 40 != seen >> 40 || lead_.load() == LeadState::kOffered;
+  });
   sleeperCount_.fetch_sub(1);
 }
 
 void Pool::work(uint32_t thread) {
   while (!stopping_.load(std::memory_order_relaxed)) {
-    if (claimAndDo(thread)) continue;
+    if (claimAndDo(thread) || takeLead(thread)) continue;
     const uint64_t seen = claims_.load(std::memory_order_relaxed);
     const auto until = std::chrono::steady_clock::now() + kLookFor;
     bool found = false;
     while (!found && std::chrono::steady_clock::now() < until) {
       for (int look = 0; look < kLooksPerGlance && !found; look++) {
         pause();
-        found = hasWork(claims_.load(std::memory_order_relaxed));
+        found = hasNews();
       }
     }
     if (!found && !stopping_.load()) sleepUntilNews(seen);

@@ -29,11 +29,12 @@ for (const placement of ["sized", "scattered"] as const) {
 }
 for (const { name, missing } of await nativeVariants()) {
   if (missing !== "") continue;
-  for (const threadCount of [1, 3]) {
+  for (const threadCount of [1, 2, 3]) {
     kernelConformance({
       name: `native ${name}, ${threadCount} threads`,
       create: (options) => createNativeKernels({ ...options, variant: name }),
       threadCount,
+      starts: threadCount > 1,
     });
   }
 }

@@ -39,6 +39,7 @@ export function withPrecision(kernels: KernelSet, precision: DotPrecision): Kern
     supports: (op, dtype) => kernels.supports(op, dtype),
     compile,
     run: (program) => kernels.run(program),
+    ...(kernels.start ? { start: (program: KernelProgram) => kernels.start!(program) } : {}),
     close: () => kernels.close(),
   };
 }

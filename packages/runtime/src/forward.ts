@@ -9,6 +9,7 @@ import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
 import type { LookAhead } from "./look-ahead.js";
 import type { RecordStream } from "./record-stream.js";
 import type { Residency } from "./residency.js";
+import { runBeside } from "./run-beside.js";
 import type { RunState } from "./run-state.js";
 import { TokenUnion } from "./token-union.js";
 
@@ -49,6 +50,10 @@ export class ForwardPass {
   readonly #guessMask: Uint8Array;
   /** Layer whose scores of this token the cache has been told already, or -1. */
   #foreseenLayer = -1;
+  /** Layer whose neurons are those in `#union`, as an exact guess named them, and how many they are; then the layer whose records were asked for with them. Or -1. */
+  #knownLayer = -1;
+  #knownCount = 0;
+  #askedLayer = -1;
   /** Neurons computed so far, over all layers and tokens. */
   keptNeurons = 0;
 
@@ -71,9 +76,10 @@ export class ForwardPass {
     position: number,
     windowTokens: number = tokenCount === 1 ? 1 : 0,
   ): Promise<void> {
-    const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense, lookAhead } =
-      this.#parts;
+    const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     this.#parts.checkAbort();
+    this.#knownLayer = -1;
+    this.#askedLayer = -1;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
     residency.startAt("attention.0");
@@ -84,10 +90,8 @@ export class ForwardPass {
     for (let layerIndex = 0; layerIndex < attentionPrograms.length; layerIndex++) {
       await residency.need(`attention.${layerIndex}`);
       for (const piece of attentionPrograms[layerIndex]!) {
-        const attending = kernels.run(piece);
-        if (attending) await attending;
+        await this.#runPumping(piece, () => this.#askKnown(layerIndex, windowTokens));
         this.#parts.checkAbort();
-        lookAhead?.pump();
       }
       const join = joinPrograms[layerIndex];
       // Biases and norms of the FFN are in the same block.
@@ -104,8 +108,9 @@ export class ForwardPass {
 
   /** The layer's FFN, record chunk by record chunk: activations of hits while misses land, then the down projection in neuron order. */
   async #feedForward(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
-    const { kernels, records, dense, lookAhead } = this.#parts;
-    if (!dense) await this.#ask(layerIndex, tokenCount, windowTokens);
+    const { records, dense, lookAhead } = this.#parts;
+    let guess: (() => void) | null = null;
+    if (!dense) guess = await this.#ask(layerIndex, tokenCount, windowTokens);
     else {
       if (records.lastOpenLayer < layerIndex)
         records.begin(layerIndex, this.#allIds, this.#allIds.length, windowTokens > 0 ? "window" : "none");
@@ -118,18 +123,29 @@ export class ForwardPass {
       last = flight.last;
       flight.words[2] = flight.count;
       this.#pointAtBiases(flight);
-      await this.#activate(flight, 0, flight.readyCount, tokenCount);
+      await this.#activate(flight, 0, flight.readyCount, tokenCount, guess);
+      guess = null;
       if (first && !dense) await lookAhead?.land(layerIndex);
       await records.land(flight);
       await this.#activate(flight, flight.readyCount, flight.count, tokenCount);
-      lookAhead?.pump();
       this.#parts.onActivations?.(flight, tokenCount);
-      const projecting = kernels.run(last ? flight.lastDown : flight.down);
-      if (projecting) await projecting;
+      await this.#runPumping(last ? flight.lastDown : flight.down);
       this.#parts.checkAbort();
       records.finish(flight);
-      lookAhead?.pump();
     }
+  }
+
+  /** Runs a program while the device is given what early reads still wait for it. @param also - what else there is to do then. */
+  async #runPumping(program: KernelProgram, also?: () => void): Promise<void> {
+    const { kernels, lookAhead } = this.#parts;
+    if (lookAhead) {
+      return runBeside(kernels, program, () => {
+        lookAhead.pump();
+        also?.();
+      });
+    }
+    const running = kernels.run(program);
+    if (running) await running;
   }
 
   /** Biases are resident with the layer's attention, whose place may change from token to token. */
@@ -146,49 +162,96 @@ export class ForwardPass {
     }
   }
 
-  async #activate(flight: Flight, orderBegin: number, orderEnd: number, tokenCount: number): Promise<void> {
-    if (orderBegin === orderEnd) return;
+  /** @param meanwhile - what else there is to do. */
+  async #activate(
+    flight: Flight,
+    orderBegin: number,
+    orderEnd: number,
+    tokenCount: number,
+    meanwhile: (() => void) | null = null,
+  ): Promise<void> {
+    if (orderBegin === orderEnd) return meanwhile?.();
     flight.words[0] = orderBegin;
     flight.words[1] = orderEnd;
     const masked = tokenCount > 1 && !this.#parts.dense;
-    const running = this.#parts.kernels.run(masked ? flight.maskedActivations : flight.activations);
+    const program = masked ? flight.maskedActivations : flight.activations;
+    if (meanwhile) return runBeside(this.#parts.kernels, program, meanwhile);
+    const running = this.#parts.kernels.run(program);
     if (running) await running;
   }
 
-  /** Predicts the layer's neurons and asks for their records, and for those of the next layer as far as they can be guessed. */
-  async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
-    const { cache, kernels, lookAhead, predictor, records, residency, state } = this.#parts;
+  /** Predicts the layer's neurons and asks for their records. Returns what asks for those of the next layer as far as they can be guessed; it runs no program. */
+  async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<(() => void) | null> {
+    const { cache, kernels, lookAhead, predictor, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
     const program = predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
     this.#parts.checkAbort();
-    this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
-    const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
-    const { ids, steps } = this.#union;
-    const isToldAlready = this.#foreseenLayer === layerIndex;
+    if (this.#askedLayer !== layerIndex) {
+      this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
+      const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
+      const isToldAlready = this.#foreseenLayer === layerIndex;
+      const scores = tokenCount === 1 && !isToldAlready ? predictor.scores?.(layerIndex) : undefined;
+      if (scores) cache.foresee?.(layerIndex, scores);
+      const early = this.#expect(layerIndex, count);
+      if (!cache.guessesOverlap) await lookAhead?.land(layerIndex);
+      this.#demand(layerIndex, count, tokenCount, windowTokens, early);
+    }
     this.#foreseenLayer = -1;
-    const scores = tokenCount === 1 && !isToldAlready ? predictor.scores?.(layerIndex) : undefined;
-    if (scores) cache.foresee?.(layerIndex, scores);
-    const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
-    if (!cache.guessesOverlap) await lookAhead?.land(layerIndex);
+    let guess: (() => void) | null = null;
+    if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) {
+      const ahead = predictor.lookAheadProgram?.(layerIndex);
+      const scoringAhead = ahead ? kernels.run(ahead) : undefined;
+      if (scoringAhead) await scoringAhead;
+      guess = () => this.#guess(lookAhead, layerIndex);
+    }
+    residency.done(`predictor.${layerIndex}`);
+    return guess;
+  }
+
+  /** Where the guess of a single token's neurons is what they are, their records are asked for before its attention has been computed. */
+  #askKnown(layerIndex: number, windowTokens: number): void {
+    if (this.#knownLayer !== layerIndex) return;
+    this.#knownLayer = -1;
+    this.#askedLayer = layerIndex;
+    this.keptNeurons += this.#knownCount;
+    const early = this.#expect(layerIndex, this.#knownCount);
+    this.#demand(layerIndex, this.#knownCount, 1, windowTokens, early);
+  }
+
+  /** Tells early reads which neurons in `#union` are wanted. */
+  #expect(layerIndex: number, count: number): Uint8Array | null {
+    return this.#parts.lookAhead?.expect(layerIndex, this.#union.ids, count) ?? null;
+  }
+
+  /** Asks for the records of the neurons in `#union`. */
+  #demand(
+    layerIndex: number,
+    count: number,
+    tokenCount: number,
+    windowTokens: number,
+    early: Uint8Array | null,
+  ): void {
+    const { records } = this.#parts;
+    const { ids, steps } = this.#union;
     if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", { steps });
     else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
-    if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) await this.#guess(lookAhead, layerIndex);
-    residency.done(`predictor.${layerIndex}`);
   }
 
   /** Behind this layer's demand, reads for the next one, which go on while this FFN and the next attention are computed. */
-  async #guess(lookAhead: LookAhead, layerIndex: number): Promise<void> {
-    const { cache, kernels, predictor } = this.#parts;
-    const program = predictor.lookAheadProgram?.(layerIndex);
-    const scoring = program ? kernels.run(program) : undefined;
-    if (scoring) await scoring;
+  #guess(lookAhead: LookAhead, layerIndex: number): void {
+    const { cache, predictor } = this.#parts;
     predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guessMask }, lookAhead.margin(layerIndex + 1));
     const scores = predictor.lookAheadScores?.(layerIndex);
     if (scores) cache.foresee?.(layerIndex + 1, scores);
     this.#foreseenLayer = this.#parts.lookAheadIsExact ? layerIndex + 1 : -1;
-    lookAhead.guess(layerIndex + 1, this.#union.ids, this.#union.of(this.#guessMask, 1, 0));
+    const count = this.#union.of(this.#guessMask, 1, 0);
+    const isExact = this.#parts.lookAheadIsExact && lookAhead.margin(layerIndex + 1) === 0;
+    lookAhead.guess(layerIndex + 1, this.#union.ids, count);
+    if (!isExact || !cache.guessesOverlap) return;
+    this.#knownLayer = layerIndex + 1;
+    this.#knownCount = count;
   }
 
   /** Dense runs know every layer's neurons beforehand: begin the layers after `layerIndex` while flights are free. */

@@ -19,14 +19,20 @@ struct Case {
   uint32_t tokens;
   uint32_t columns;
   uint32_t threads;
+  /** Started beside the caller instead of run by it. */
+  bool starts = false;
 };
 
 using Result = std::vector<uint8_t>;
 
-int runProgram(Engine& engine, const std::vector<double>& words) {
+int runProgram(Engine& engine, const std::vector<double>& words, bool starts = false) {
   uint32_t index = 0;
   std::string reason;
-  if (engine.compile(words.data(), words.size(), index, reason)) return engine.run(index);
+  if (engine.compile(words.data(), words.size(), index, reason)) {
+    if (!starts) return engine.run(index);
+    engine.start(index);
+    return engine.finish();
+  }
   std::fprintf(stderr, "FAILED to compile: %s\n", reason.c_str());
   failures++;
   return -1;
@@ -75,7 +81,7 @@ std::vector<Result> runFfn(const Variant& variant, const Case& test) {
       d(list), d(ids), d(ids), d(begin), d(end), d(source), d(activations), kRows, 0, 0, 0, 0, 0, 0,
       kOpFfnDown, d(tokens), d(columns), 3 * offset, 1, dtype, 0, 1, dtype, offset, 1, dtype, 2 * offset, d(list), d(end), d(activations), kRows, d(target), 0, 0,
   };
-  expect(runProgram(engine, words) == kFaultNone, "FFN program", test.dtype, test.tokens);
+  expect(runProgram(engine, words, test.starts) == kFaultNone, "FFN program", test.dtype, test.tokens);
   return {
       arena.copy(products, 4ull * test.tokens * kRows), arena.copy(scores, 4ull * test.tokens * kRows),
       arena.copy(activations, 4ull * test.tokens * kRows), arena.copy(target, 4ull * test.tokens * columns)};
@@ -171,6 +177,8 @@ void checkCase(const Variant& variant, Case test) {
   const std::vector<Result> once = runFfn(variant, test);
   test.threads = 3;
   expect(runFfn(variant, test) == once, "FFN on three threads", test.dtype, test.tokens);
+  test.starts = true;
+  expect(runFfn(variant, test) == once, "FFN started beside its caller", test.dtype, test.tokens);
   if (test.tokens > 1) return;
   for (const uint32_t tokens : {2u, 5u, 7u, 131u}) {
     Case many = test;
@@ -178,6 +186,29 @@ void checkCase(const Variant& variant, Case test) {
     const std::vector<Result> all = runFfn(variant, many);
     // Random numbers come in the same order up to the first token's source, so that its dots are comparable.
     for (size_t i = 0; i < 3; i++) expect(std::memcmp(all[i].data(), once[i].data(), once[i].size()) == 0, "first of many tokens", test.dtype, tokens);
+  }
+}
+
+/** An engine may end before its started program was finished; faults come at the end; one thread alone does it all in finish. */
+void checkStarted(const Variant& variant) {
+  Arena arena(1u << 20);
+  const uint64_t one = arena.word(1);
+  const uint64_t row = arena.word(9);
+  const uint64_t weight = arena.floats(256 * 64);
+  const uint64_t source = arena.floats(64);
+  const uint64_t target = arena.allocate(1024);
+  const std::vector<double> product = {1, kOpMatmul, d(one), kF32, 256, 64, 0, d(weight), 0, d(source), d(target), 0, 0, 0};
+  const std::vector<double> wrong = {1, kOpGatherRows, d(one), kF32, 8, 8, 0, d(weight), d(row), d(target), 1, 0};
+  for (const uint32_t threads : {1u, 2u, 3u}) {
+    for (int round = 0; round < 50; round++) {
+      Engine engine(arena.data(), arena.size(), threads, variant);
+      uint32_t index = 0;
+      std::string reason;
+      expect(engine.finish() == kFaultNone, "finish of nothing", kF32, threads);
+      expect(runProgram(engine, wrong, true) == kFaultRowId, "a fault of a started program", kF32, threads);
+      expect(runProgram(engine, product, true) == kFaultNone, "a started program after a fault", kF32, threads);
+      if (engine.compile(product.data(), product.size(), index, reason)) engine.start(index);
+    }
   }
 }
 
@@ -194,6 +225,7 @@ int check(const Variant& variant) {
   }
   checkSums(variant);
   checkFaults(variant);
+  checkStarted(variant);
   std::printf("%s: %s\n", variant.name, failures == 0 ? "clean" : "failed");
   return failures == 0 ? 0 : 1;
 }

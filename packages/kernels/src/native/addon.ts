@@ -20,6 +20,10 @@ export interface NativeAddon {
   compile(handle: NativeHandle, words: Float64Array): number;
   /** A fault of native/codes.h; 0 is none. */
   run(handle: NativeHandle, program: number): number;
+  /** Begins a program on the other threads; `finish` comes before anything else. */
+  start(handle: NativeHandle, program: number): void;
+  /** A fault of the program that was started. */
+  finish(handle: NativeHandle): number;
   close(handle: NativeHandle): void;
   readRange(handle: NativeHandle, offsetBytes: number, lengthBytes: number): void;
   multiplyAdd(handle: NativeHandle, count: number): number;
@@ -31,7 +35,7 @@ export type LoadedAddon =
   | { readonly addon: undefined; readonly reason: string };
 
 /** Version of native/codes.h that this host speaks. */
-const ABI_VERSION = 1;
+const ABI_VERSION = 2;
 
 /** The builder that every package with native sources brings along (dist/addon.js). */
 interface AddonBuilder {

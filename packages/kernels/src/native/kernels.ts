@@ -1,4 +1,11 @@
-import type { KernelMemory, KernelOp, KernelProgram, KernelSet, KernelSetOptions } from "@flashlm/contracts";
+import type {
+  KernelMemory,
+  KernelOp,
+  KernelProgram,
+  KernelSet,
+  KernelSetOptions,
+  StartedProgram,
+} from "@flashlm/contracts";
 import { FlashlmError } from "@flashlm/contracts";
 import { ArenaMemory } from "../arena-memory.js";
 import { checkOps } from "../check-ops.js";
@@ -44,6 +51,10 @@ export class NativeKernels implements KernelSet {
   readonly #addon: NativeAddon;
   readonly #handle: NativeHandle;
   readonly #columnCountMax: number | undefined;
+  readonly #started: StartedProgram = { finish: () => this.#finish() };
+  /** Absent where there is no other thread. */
+  readonly start?: (program: KernelProgram) => StartedProgram;
+  #isStarted = false;
   #closed = false;
 
   /** @throws KERNEL_MEMORY; KERNEL_LOAD where threads cannot be started. */
@@ -55,6 +66,7 @@ export class NativeKernels implements KernelSet {
     this.memory = new ArenaMemory(buffer, memoryBytes, HEAP_BYTES, skewBytes);
     this.#addon = addon;
     this.#columnCountMax = options.columnCountMax;
+    if (threadCount > 1) this.start = (program) => this.#start(program);
     const first = new Uint8Array(buffer, skewBytes, END_BYTES);
     const last = new Uint8Array(buffer, skewBytes + memoryBytes - END_BYTES, END_BYTES);
     try {
@@ -70,49 +82,68 @@ export class NativeKernels implements KernelSet {
   }
 
   compile(ops: readonly KernelOp[]): KernelProgram {
-    this.#checkOpen();
+    this.#checkFree();
     checkOps(ops, this.memory.arenas[0]!.lengthBytes, this.#columnCountMax);
     const index = this.#addon.compile(this.#handle, encodeNativeProgram(ops));
     return new NativeProgram(ops.length, this, index);
   }
 
   run(program: KernelProgram): void {
-    this.#checkOpen();
-    if (!(program instanceof NativeProgram) || program.owner !== this) {
-      throw new FlashlmError(
-        "KERNEL_SHAPE",
-        "expected a program that this kernel set compiled, got another's",
-      );
-    }
-    const fault = this.#addon.run(this.#handle, program.index);
-    if (fault !== 0) throw new FlashlmError("KERNEL_SHAPE", FAULTS[fault] ?? `fault ${fault}`);
+    this.#checkFree();
+    checkFault(this.#addon.run(this.#handle, this.#indexOf(program)));
+  }
+
+  #start(program: KernelProgram): StartedProgram {
+    this.#checkFree();
+    this.#addon.start(this.#handle, this.#indexOf(program));
+    this.#isStarted = true;
+    return this.#started;
+  }
+
+  #finish(): void {
+    if (!this.#isStarted) throw new FlashlmError("KERNEL_SHAPE", "expected a started program, got none");
+    this.#isStarted = false;
+    checkFault(this.#addon.finish(this.#handle));
   }
 
   /** Reads a range of the arena on all threads and does nothing else: what benchmarks compare ops with. */
   readRange(offsetBytes: number, lengthBytes: number): void {
-    this.#checkOpen();
+    this.#checkFree();
     this.#addon.readRange(this.#handle, offsetBytes, lengthBytes);
   }
 
   /** Does `count` fused multiply-adds of vectors on every thread at once; returns the f32 operations of one thread. */
   multiplyAdd(count: number): number {
-    this.#checkOpen();
+    this.#checkFree();
     return this.#addon.multiplyAdd(this.#handle, count);
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#isStarted = false;
     this.#addon.close(this.#handle);
   }
 
-  #checkOpen(): void {
-    if (!this.#closed) return;
-    throw new FlashlmError(
-      "KERNEL_LOAD",
-      "this kernel set cannot be used any more: it is closed; make a new one",
-    );
+  #indexOf(program: KernelProgram): number {
+    if (program instanceof NativeProgram && program.owner === this) return program.index;
+    throw new FlashlmError("KERNEL_SHAPE", "expected a program that this kernel set compiled, got another's");
   }
+
+  #checkFree(): void {
+    if (this.#closed) {
+      throw new FlashlmError(
+        "KERNEL_LOAD",
+        "this kernel set cannot be used any more: it is closed; make a new one",
+      );
+    }
+    if (this.#isStarted)
+      throw new FlashlmError("KERNEL_SHAPE", "a program was started and goes on: expected its finish first");
+  }
+}
+
+function checkFault(fault: number): void {
+  if (fault !== 0) throw new FlashlmError("KERNEL_SHAPE", FAULTS[fault] ?? `fault ${fault}`);
 }
 
 function chooseVariant(addon: NativeAddon, wanted: string | undefined): string {
