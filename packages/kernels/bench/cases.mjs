@@ -134,7 +134,11 @@ export function readCase(lengthBytes = OUT_OF_CACHE_BYTES) {
     setBytes: lengthBytes + 4096,
     prepare(set) {
       const { offsetBytes } = set.memory.allocate(lengthBytes, 4096);
-      set.memory.bytes({ arenaId: 0, offsetBytes }, lengthBytes).fill(1);
+      // A host view holds at most 4 GiB.
+      for (let done = 0; done < lengthBytes; done += 2 ** 30) {
+        const part = { arenaId: 0, offsetBytes: offsetBytes + done };
+        set.memory.bytes(part, Math.min(2 ** 30, lengthBytes - done)).fill(1);
+      }
       return () => set.readRange(offsetBytes, lengthBytes);
     },
   };
