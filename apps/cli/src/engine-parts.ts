@@ -1,5 +1,5 @@
 import { type BundleIndex, FlashlmError, type ModelDemand, type PredictorPart } from "@flashlm/contracts";
-import { createReadPlanner } from "@flashlm/flash-io";
+import { createReadPlanner, ENGINE_AWAKE_US } from "@flashlm/flash-io";
 import { kernelOverheadBytes, loadKernels } from "@flashlm/kernels";
 import { parseSparsity } from "@flashlm/predictor";
 import { createSampler, type EngineOptions, type EngineParts } from "@flashlm/runtime";
@@ -7,7 +7,7 @@ import { parseCache } from "@flashlm/window-cache";
 import { profileOfReader } from "./device-store.js";
 import { followSampler } from "./follow-sampler.js";
 import type { EngineFlags } from "./options.js";
-import { engineReaderFactory } from "./readers.js";
+import { readerFactory } from "./readers.js";
 import { parseTokens } from "./tokens-option.js";
 
 /** Flags and numbers that cross to the engine's thread; plain data. */
@@ -52,7 +52,8 @@ export function composeParts(bundle: BundleIndex, flags: EngineFlags): EnginePar
   const predictor = choosePredictor(bundle, flags);
   return {
     bundle,
-    openReader: engineReaderFactory(flags.reader),
+    // Whoever waits for an engine's files can do nothing else.
+    openReader: readerFactory(flags.reader, ENGINE_AWAKE_US),
     createPlanner: (choice, reader) => {
       const profile = profileOfReader(reader);
       if (profile === null) return createReadPlanner(choice);

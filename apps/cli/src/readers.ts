@@ -1,5 +1,4 @@
 import {
-  ENGINE_AWAKE_US,
   openFlashReader,
   READER_BACKENDS,
   type ReaderBackend,
@@ -13,12 +12,7 @@ export const DEVICE_READERS: readonly ReaderBackend[] = READERS.filter((backend)
 /** One of {@link READERS}. */
 export type ReaderChoice = ReaderBackend;
 
-/** What opens an engine's files for a flag: whoever waits for them can do nothing else. */
-export function engineReaderFactory(backend: ReaderChoice): ReaderFactory {
-  return (paths, options) => openFlashReader(paths, { ...options, backend, awakeUs: ENGINE_AWAKE_US });
-}
-
-/** What opens files for a flag. */
-export function readerFactory(backend: ReaderChoice): ReaderFactory {
-  return (paths, options) => openFlashReader(paths, { ...options, backend });
+/** What opens files for a flag. @param awakeUs - for how long waits look before they sleep. */
+export function readerFactory(backend: ReaderChoice, awakeUs = 0): ReaderFactory {
+  return (paths, options) => openFlashReader(paths, { ...options, backend, awakeUs });
 }

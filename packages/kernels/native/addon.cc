@@ -164,14 +164,19 @@ napi_value compile(napi_env env, napi_callback_info info) {
   return numberOf(env, index);
 }
 
-/** run(handle, index): a fault, 0 for none. */
-napi_value run(napi_env env, napi_callback_info info) {
+/** The engine of an open handle and the index of one of its programs; nullptr for anything else. */
+Engine* programOf(napi_env env, napi_callback_info info, uint32_t& index) {
   Arguments arguments(env, info);
   Engine* engine = arguments.count == 2 ? engineOf(env, arguments.values[0]) : nullptr;
+  if (engine == nullptr || napi_get_value_uint32(env, arguments.values[1], &index) != napi_ok) return nullptr;
+  return index < engine->programCount() ? engine : nullptr;
+}
+
+/** run(handle, index): a fault, 0 for none. */
+napi_value run(napi_env env, napi_callback_info info) {
   uint32_t index = 0;
-  if (engine == nullptr || napi_get_value_uint32(env, arguments.values[1], &index) != napi_ok || index >= engine->programCount()) {
-    return fail(env, "run expects an open handle and the index of a program");
-  }
+  Engine* engine = programOf(env, info, index);
+  if (engine == nullptr) return fail(env, "run expects an open handle and the index of a program");
   napi_value result;
   napi_create_int32(env, engine->run(index), &result);
   return result;
@@ -179,12 +184,9 @@ napi_value run(napi_env env, napi_callback_info info) {
 
 /** start(handle, index): begins a program; finish comes before anything else. */
 napi_value start(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Engine* engine = arguments.count == 2 ? engineOf(env, arguments.values[0]) : nullptr;
   uint32_t index = 0;
-  if (engine == nullptr || napi_get_value_uint32(env, arguments.values[1], &index) != napi_ok || index >= engine->programCount()) {
-    return fail(env, "start expects an open handle and the index of a program");
-  }
+  Engine* engine = programOf(env, info, index);
+  if (engine == nullptr) return fail(env, "start expects an open handle and the index of a program");
   engine->start(index);
   return nullptr;
 }
