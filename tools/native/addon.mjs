@@ -135,13 +135,13 @@ async function main(packageFolder) {
   process.stdout.write(path === undefined ? `no native addon: ${reason}\n` : `native addon: ${path}\n`);
 }
 
-// Run as a program it builds the addon of the package it lies in (dist/addon.js), or of the folder it is given.
 /** Whether node was started with this file; what it was started with need not be one, as in a worker made of a text. */
 function isStarted() {
   const path = process.argv[1];
   return path !== undefined && existsSync(path) && realpathSync(path) === fileURLToPath(import.meta.url);
 }
 
+// Run as a program it builds the addon of the package it lies in (dist/addon.js), or of the folder it is given.
 if (isStarted()) {
   await main(resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), "..")));
 }

@@ -54,16 +54,12 @@ class UringBackend final : public Backend {
       queue_.add(specs[index], batch, static_cast<uint32_t>(index), demand, files_[specs[index].file].alignment);
     }
     // What has ended makes room for these.
-    if (ring_.has_kernel_work()) enter(0);
-    reap();
-    pump();
+    advance();
     flush();
   }
 
   size_t collect(Completion* out, size_t capacity, size_t wait_for) override {
-    if (ring_.has_kernel_work()) enter(0);
-    reap();
-    pump();
+    advance();
     wait_for = std::min(wait_for, capacity);
     if (awake_us_ > 0) wait_awake(wait_for);
     while (queue_.ended() < wait_for && in_flight_ > 0) {
@@ -113,11 +109,16 @@ class UringBackend final : public Backend {
   void wait_awake(size_t wanted) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(awake_us_);
     while (queue_.ended() < wanted && in_flight_ > 0 && std::chrono::steady_clock::now() < until) {
-      if (ring_.has_kernel_work()) enter(0);
-      reap();
-      pump();
+      advance();
       flush();
     }
+  }
+
+  /** Takes note of reads that have ended, and prepares others in their place. */
+  void advance() {
+    if (ring_.has_kernel_work()) enter(0);
+    reap();
+    pump();
   }
 
   void reap() {

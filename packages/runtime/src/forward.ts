@@ -50,10 +50,9 @@ export class ForwardPass {
   readonly #guessMask: Uint8Array;
   /** Layer whose scores of this token the cache has been told already, or -1. */
   #foreseenLayer = -1;
-  /** Layer whose neurons are those in `#union`, as an exact guess named them, and how many they are; then the layer whose records were asked for with them. Or -1. */
+  /** Layer whose neurons are those in `#union`, as an exact guess named them, and how many they are; or -1. */
   #knownLayer = -1;
   #knownCount = 0;
-  #askedLayer = -1;
   /** Neurons computed so far, over all layers and tokens. */
   keptNeurons = 0;
 
@@ -79,7 +78,6 @@ export class ForwardPass {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     this.#parts.checkAbort();
     this.#knownLayer = -1;
-    this.#askedLayer = -1;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
     residency.startAt("attention.0");
@@ -182,21 +180,23 @@ export class ForwardPass {
 
   /** Predicts the layer's neurons and asks for their records. Returns what asks for those of the next layer as far as they can be guessed; it runs no program. */
   async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<(() => void) | null> {
-    const { cache, kernels, lookAhead, predictor, residency, state } = this.#parts;
+    const { cache, kernels, lookAhead, predictor, records, residency, state } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
     const program = predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
     this.#parts.checkAbort();
-    if (this.#askedLayer !== layerIndex) {
+    if (records.lastOpenLayer < layerIndex) {
       this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
       const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
       const isToldAlready = this.#foreseenLayer === layerIndex;
       const scores = tokenCount === 1 && !isToldAlready ? predictor.scores?.(layerIndex) : undefined;
       if (scores) cache.foresee?.(layerIndex, scores);
-      const early = this.#expect(layerIndex, count);
+      const { ids, steps } = this.#union;
+      const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
       if (!cache.guessesOverlap) await lookAhead?.land(layerIndex);
-      this.#demand(layerIndex, count, tokenCount, windowTokens, early);
+      if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", { steps });
+      else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
     }
     this.#foreseenLayer = -1;
     let guess: (() => void) | null = null;
@@ -213,30 +213,13 @@ export class ForwardPass {
   /** Where the guess of a single token's neurons is what they are, their records are asked for before its attention has been computed. */
   #askKnown(layerIndex: number, windowTokens: number): void {
     if (this.#knownLayer !== layerIndex) return;
+    const { lookAhead, records } = this.#parts;
+    const { ids } = this.#union;
+    const count = this.#knownCount;
     this.#knownLayer = -1;
-    this.#askedLayer = layerIndex;
-    this.keptNeurons += this.#knownCount;
-    const early = this.#expect(layerIndex, this.#knownCount);
-    this.#demand(layerIndex, this.#knownCount, 1, windowTokens, early);
-  }
-
-  /** Tells early reads which neurons in `#union` are wanted. */
-  #expect(layerIndex: number, count: number): Uint8Array | null {
-    return this.#parts.lookAhead?.expect(layerIndex, this.#union.ids, count) ?? null;
-  }
-
-  /** Asks for the records of the neurons in `#union`. */
-  #demand(
-    layerIndex: number,
-    count: number,
-    tokenCount: number,
-    windowTokens: number,
-    early: Uint8Array | null,
-  ): void {
-    const { records } = this.#parts;
-    const { ids, steps } = this.#union;
-    if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", { steps });
-    else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
+    this.keptNeurons += count;
+    const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
+    records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
   }
 
   /** Behind this layer's demand, reads for the next one, which go on while this FFN and the next attention are computed. */
