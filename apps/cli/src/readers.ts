@@ -1,9 +1,4 @@
-import {
-  openFlashReader,
-  READER_BACKENDS,
-  type ReaderBackend,
-  type ReaderFactory,
-} from "@flashlm/flash-io";
+import { openFlashReader, READER_BACKENDS, type ReaderBackend, type ReaderFactory } from "@flashlm/flash-io";
 
 /** Values of `--reader`. */
 export const READERS: readonly ReaderBackend[] = READER_BACKENDS;
