@@ -7,11 +7,11 @@ import type {
 } from "@flashlm/contracts";
 import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
 import type { LookAhead } from "./look-ahead.js";
+import { NeuronDemand } from "./neuron-demand.js";
 import type { RecordStream } from "./record-stream.js";
 import type { Residency } from "./residency.js";
 import { runBeside } from "./run-beside.js";
 import type { RunState } from "./run-state.js";
-import { TokenUnion } from "./token-union.js";
 
 /** Everything a forward pass uses; made once by the engine. */
 export interface ForwardParts {
@@ -45,23 +45,20 @@ export interface ForwardParts {
  */
 export class ForwardPass {
   readonly #parts: ForwardParts;
-  readonly #union: TokenUnion;
+  readonly #demand: NeuronDemand;
   readonly #allIds: Uint32Array;
-  readonly #guessMask: Uint8Array;
-  /** Layer whose scores of this token the cache has been told already, or -1. */
-  #foreseenLayer = -1;
-  /** Layer whose neurons are those in `#union`, as an exact guess named them, and how many they are; or -1. */
-  #knownLayer = -1;
-  #knownCount = 0;
-  /** Neurons computed so far, over all layers and tokens. */
-  keptNeurons = 0;
+  #denseNeurons = 0;
 
   constructor(parts: ForwardParts) {
     this.#parts = parts;
     const { neuronCount } = parts.bundle.manifest.model.ffn;
-    this.#union = new TokenUnion(neuronCount);
-    this.#guessMask = new Uint8Array(parts.lookAhead ? neuronCount : 0);
+    this.#demand = new NeuronDemand(parts);
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
+  }
+
+  /** Neurons computed so far, over all layers and tokens. */
+  get keptNeurons(): number {
+    return this.#denseNeurons + this.#demand.namedNeurons;
   }
 
   /**
@@ -77,7 +74,7 @@ export class ForwardPass {
   ): Promise<void> {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     this.#parts.checkAbort();
-    this.#knownLayer = -1;
+    this.#demand.startPass();
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
     residency.startAt("attention.0");
@@ -88,7 +85,7 @@ export class ForwardPass {
     for (let layerIndex = 0; layerIndex < attentionPrograms.length; layerIndex++) {
       await residency.need(`attention.${layerIndex}`);
       for (const piece of attentionPrograms[layerIndex]!) {
-        await this.#runPumping(piece, () => this.#askKnown(layerIndex, windowTokens));
+        await this.#runPumping(piece, () => this.#demand.askKnown(layerIndex, windowTokens));
         this.#parts.checkAbort();
       }
       const join = joinPrograms[layerIndex];
@@ -108,11 +105,11 @@ export class ForwardPass {
   async #feedForward(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
     const { records, dense, lookAhead } = this.#parts;
     let guess: (() => void) | null = null;
-    if (!dense) guess = await this.#ask(layerIndex, tokenCount, windowTokens);
+    if (!dense) guess = await this.#demand.ask(layerIndex, tokenCount, windowTokens);
     else {
       if (records.lastOpenLayer < layerIndex)
         records.begin(layerIndex, this.#allIds, this.#allIds.length, windowTokens > 0 ? "window" : "none");
-      this.keptNeurons += tokenCount * this.#allIds.length;
+      this.#denseNeurons += tokenCount * this.#allIds.length;
     }
     for (let first = true, last = false; !last; first = false) {
       if (dense) this.#readAhead(layerIndex);
@@ -176,65 +173,6 @@ export class ForwardPass {
     if (meanwhile) return runBeside(this.#parts.kernels, program, meanwhile);
     const running = this.#parts.kernels.run(program);
     if (running) await running;
-  }
-
-  /** Predicts the layer's neurons and asks for their records. Returns what asks for those of the next layer as far as they can be guessed; it runs no program. */
-  async #ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<(() => void) | null> {
-    const { cache, kernels, lookAhead, predictor, records, residency, state } = this.#parts;
-    await residency.need(`predictor.${layerIndex}`);
-    const program = predictor.scoreProgram(layerIndex);
-    const scoring = program ? kernels.run(program) : undefined;
-    if (scoring) await scoring;
-    this.#parts.checkAbort();
-    if (records.lastOpenLayer < layerIndex) {
-      this.keptNeurons += predictor.predictInto(layerIndex, tokenCount, { mask: state.mask.bytes });
-      const count = this.#union.of(state.mask.bytes, tokenCount, windowTokens);
-      const isToldAlready = this.#foreseenLayer === layerIndex;
-      const scores = tokenCount === 1 && !isToldAlready ? predictor.scores?.(layerIndex) : undefined;
-      if (scores) cache.foresee?.(layerIndex, scores);
-      const { ids, steps } = this.#union;
-      const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
-      if (!cache.guessesOverlap) await lookAhead?.land(layerIndex);
-      if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", { steps });
-      else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
-    }
-    this.#foreseenLayer = -1;
-    let guess: (() => void) | null = null;
-    if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) {
-      const ahead = predictor.lookAheadProgram?.(layerIndex);
-      const scoringAhead = ahead ? kernels.run(ahead) : undefined;
-      if (scoringAhead) await scoringAhead;
-      guess = () => this.#guess(lookAhead, layerIndex);
-    }
-    residency.done(`predictor.${layerIndex}`);
-    return guess;
-  }
-
-  /** Where the guess of a single token's neurons is what they are, their records are asked for before its attention has been computed. */
-  #askKnown(layerIndex: number, windowTokens: number): void {
-    if (this.#knownLayer !== layerIndex) return;
-    const { lookAhead, records } = this.#parts;
-    const { ids } = this.#union;
-    const count = this.#knownCount;
-    this.#knownLayer = -1;
-    this.keptNeurons += count;
-    const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
-    records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
-  }
-
-  /** Behind this layer's demand, reads for the next one, which go on while this FFN and the next attention are computed. */
-  #guess(lookAhead: LookAhead, layerIndex: number): void {
-    const { cache, predictor } = this.#parts;
-    predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guessMask }, lookAhead.margin(layerIndex + 1));
-    const scores = predictor.lookAheadScores?.(layerIndex);
-    if (scores) cache.foresee?.(layerIndex + 1, scores);
-    this.#foreseenLayer = this.#parts.lookAheadIsExact ? layerIndex + 1 : -1;
-    const count = this.#union.of(this.#guessMask, 1, 0);
-    const isExact = this.#parts.lookAheadIsExact && lookAhead.margin(layerIndex + 1) === 0;
-    lookAhead.guess(layerIndex + 1, this.#union.ids, count);
-    if (!isExact || !cache.guessesOverlap) return;
-    this.#knownLayer = layerIndex + 1;
-    this.#knownCount = count;
   }
 
   /** Dense runs know every layer's neurons beforehand: begin the layers after `layerIndex` while flights are free. */
