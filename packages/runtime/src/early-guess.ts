@@ -33,6 +33,8 @@ export class EarlyGuess {
   /** By position in the lease: 1 where a slot was not filled. */
   readonly #unfilled: Uint8Array;
   #lease: NeuronLease | null = null;
+  /** Reads, from the first on, whose records are in their slots. */
+  #placedReads = 0;
 
   constructor(parts: EarlyReadsParts, flight: Flight) {
     this.#parts = parts;
@@ -62,6 +64,7 @@ export class EarlyGuess {
       if (flight.count > 0 && droppedCount === 0) {
         for (let record = 0; record < flight.count; record++) this.#early[flight.ids[record]!] = 1;
         this.#lease = lease;
+        this.#placedReads = 0;
         flight.pending = reads.submit(flight, "speculative");
         return;
       }
@@ -117,7 +120,7 @@ export class EarlyGuess {
   /** Puts what has landed into its slots. Returns how many records were read early, and how many of them are used. */
   settle({ cancelledCount }: EarlyOutcome): { readonly recordCount: number; readonly usedCount: number } {
     const flight = this.#flight;
-    this.#parts.reads.place(flight);
+    this.#parts.reads.place(flight, this.#placedReads);
     let usedCount = 0;
     for (let record = 0; record < flight.count; record++) {
       const id = flight.ids[record]!;
@@ -148,10 +151,14 @@ export class EarlyGuess {
     flight.count = keptCount;
   }
 
-  /** Lets the device go on with reads that waited for others to end. Never blocks. */
+  /** Lets the device go on with reads that waited for others to end, and puts what has landed into its slots. Never blocks. */
   pump(): void {
-    const { pending } = this.#flight;
-    if (pending && pending.count > 0) pending.landed(pending.count - 1);
+    const { pending, plan } = this.#flight;
+    if (!pending) return;
+    const first = this.#placedReads;
+    // Whether a read that is under way has landed, the reader can only say after it has looked; then it also submits what waits.
+    while (this.#placedReads < plan.readCount && pending.landed(this.#placedReads)) this.#placedReads++;
+    this.#parts.reads.place(this.#flight, first, this.#placedReads);
   }
 
   /** Gives up what is under way, after an abort or an error. */

@@ -112,11 +112,14 @@ export class FlightReads {
     return this.#parts.reader.submit(this.#batch, { priority });
   }
 
-  /** After landing: records with a slot are copied there unless they were read in place; the others stay in the staging. Fills the addresses. */
-  place(flight: Flight): void {
+  /**
+   * After the landing of some of a flight's reads, or of all: records with a slot are copied there unless they were read in place; the others stay
+   * in the staging. Fills the addresses.
+   */
+  place(flight: Flight, firstRead = 0, endRead: number = flight.plan.readCount): void {
     const { plan } = flight;
     const { strideBytes } = this.#parts.bundle.manifest.record;
-    for (let read = 0; read < plan.readCount; read++) {
+    for (let read = firstRead; read < endRead; read++) {
       const direct = plan.readTargetOffsetBytes[read] !== TARGET_ANYWHERE;
       const stagedAt = flight.staging.offsetBytes + plan.stagingOffsetBytes[read]!;
       for (let piece = plan.pieceStart[read]!; piece < plan.pieceStart[read + 1]!; piece++) {

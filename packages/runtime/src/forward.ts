@@ -48,6 +48,8 @@ export class ForwardPass {
   readonly #demand: NeuronDemand;
   readonly #allIds: Uint32Array;
   #denseNeurons = 0;
+  /** A layer's last chunk that has been computed but not ended: that is done beside the next program. */
+  #computed: Flight | null = null;
 
   constructor(parts: ForwardParts) {
     this.#parts = parts;
@@ -75,6 +77,7 @@ export class ForwardPass {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     this.#parts.checkAbort();
     this.#demand.startPass();
+    this.#computed = null;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
     residency.startAt("attention.0");
@@ -85,7 +88,10 @@ export class ForwardPass {
     for (let layerIndex = 0; layerIndex < attentionPrograms.length; layerIndex++) {
       await residency.need(`attention.${layerIndex}`);
       for (const piece of attentionPrograms[layerIndex]!) {
-        await this.#runPumping(piece, () => this.#demand.askKnown(layerIndex, windowTokens));
+        await this.#runPumping(piece, () => {
+          this.#finishComputed();
+          this.#demand.askKnown(layerIndex, windowTokens);
+        });
         this.#parts.checkAbort();
       }
       const join = joinPrograms[layerIndex];
@@ -97,6 +103,7 @@ export class ForwardPass {
       if (joining) await joining;
       if (isNeeded) residency.done(`attention.${layerIndex}`);
     }
+    this.#finishComputed();
     for (let token = 0; token < windowTokens; token++) this.#parts.advanceToken();
     if (dense) this.#readAhead(-1);
   }
@@ -126,8 +133,14 @@ export class ForwardPass {
       this.#parts.onActivations?.(flight, tokenCount);
       await this.#runPumping(last ? flight.lastDown : flight.down);
       this.#parts.checkAbort();
-      records.finish(flight);
+      if (last && lookAhead) this.#computed = flight;
+      else records.finish(flight);
     }
+  }
+
+  #finishComputed(): void {
+    if (this.#computed) this.#parts.records.finish(this.#computed);
+    this.#computed = null;
   }
 
   /** Runs a program while the device is given what early reads still wait for it. @param also - what else there is to do then. */

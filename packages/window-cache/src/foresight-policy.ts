@@ -59,12 +59,8 @@ class ForesightPolicy implements ResidencyPolicy {
     const { mean } = outlook;
     // After a gap the old mean is of another part of the text.
     const share = isFresh(outlook, token) ? this.#share : 1;
-    for (let unit = 0; unit < mean.length; unit++) {
-      const score = scores[unit]!;
-      const finite = Math.abs(score) <= SCORE_LIMIT ? score : score < 0 ? -SCORE_LIMIT : SCORE_LIMIT;
-      mean[unit]! += share * (finite - mean[unit]!);
-    }
     outlook.token = token;
+    blend(mean, scores, share);
   }
 
   chooseVictims(view: PolicyView, token: number, neededCount: number, target: Uint32Array): number {
@@ -72,6 +68,18 @@ class ForesightPolicy implements ResidencyPolicy {
     if (!isFresh(outlook, token)) return windowPolicy.chooseVictims(view, token, neededCount, target);
     this.#selector.offer(view, token, outlook.mean);
     return this.#selector.take(Math.min(neededCount, target.length, this.#selector.count), target);
+  }
+}
+
+/**
+ * Moves each mean towards its score. A function that ends with its loop: engines that compile a loop while it runs leave that code at the loop's end, and one that
+ * has more to do goes on uncompiled, for every call again.
+ */
+function blend(mean: Float32Array, scores: Float32Array, share: number): void {
+  for (let unit = 0; unit < mean.length; unit++) {
+    const score = scores[unit]!;
+    const finite = Math.abs(score) <= SCORE_LIMIT ? score : score < 0 ? -SCORE_LIMIT : SCORE_LIMIT;
+    mean[unit]! += share * (finite - mean[unit]!);
   }
 }
 
