@@ -260,6 +260,11 @@ export interface KernelMemory {
   floats(handle: MemoryHandle, count: number): Float32Array;
   /** u32 view of `count` elements; `handle` on 4 bytes. */
   words(handle: MemoryHandle, count: number): Uint32Array;
+  /**
+   * Copies bytes, also while a program that was started goes on with others; ranges may overlap. Absent where views are the only way: hosts copy memory
+   * that threads share a word at a time. @throws KERNEL_MEMORY outside the memory.
+   */
+  copy?(to: MemoryHandle, from: MemoryHandle, lengthBytes: ByteCount): void;
 }
 
 /** A program that goes on while its caller does something else. */

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { KernelSet, KernelSetOptions, WeightDtype } from "../src/index.js";
 import { FlashlmError, isBlockDtype } from "../src/index.js";
 import { attentionCases } from "./kernel-attention-cases.js";
+import { copyCases } from "./kernel-copy-cases.js";
 import { ffnCases } from "./kernel-ffn-cases.js";
 import { expectClose, KernelFixture, oracleDot } from "./kernel-fixture.js";
 import { quantisedCases } from "./kernel-quantised-cases.js";
@@ -19,6 +20,8 @@ export interface KernelConformanceOptions {
   readonly threadCount?: number;
   /** Whether its sets start programs beside their caller with so many threads. Default false. */
   readonly starts?: boolean;
+  /** Whether the memory of its sets copies by itself. Default false. */
+  readonly copies?: boolean;
 }
 
 /** All weight dtypes. */
@@ -302,6 +305,7 @@ export function kernelConformance(options: KernelConformanceOptions): void {
     vectorCases(current);
     crcCases(current);
     refusalCases(current);
+    copyCases(current, options.copies === true);
     it(options.starts ? "starts programs" : "has nothing that starts programs", () => {
       expect(current().start !== undefined).toBe(options.starts === true);
     });

@@ -226,6 +226,19 @@ napi_value readRange(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+/** copy(handle, toBytes, fromBytes, lengthBytes): within the arena, on the calling thread, whatever the others do. */
+napi_value copy(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Engine* engine = arguments.count == 4 ? engineOf(env, arguments.values[0]) : nullptr;
+  double toBytes = 0, fromBytes = 0, lengthBytes = 0;
+  if (engine == nullptr || napi_get_value_double(env, arguments.values[1], &toBytes) != napi_ok ||
+      napi_get_value_double(env, arguments.values[2], &fromBytes) != napi_ok || napi_get_value_double(env, arguments.values[3], &lengthBytes) != napi_ok ||
+      !engine->copy(static_cast<uint64_t>(toBytes), static_cast<uint64_t>(fromBytes), static_cast<uint64_t>(lengthBytes))) {
+    return fail(env, "copy expects an open handle and two ranges of the arena");
+  }
+  return nullptr;
+}
+
 /** multiplyAdd(handle, count): f32 operations that every thread did. */
 napi_value multiplyAdd(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
@@ -251,6 +264,7 @@ napi_value initialise(napi_env env, napi_value exports) {
   add(env, exports, "start", start);
   add(env, exports, "finish", finish);
   add(env, exports, "close", close);
+  add(env, exports, "copy", copy);
   add(env, exports, "readRange", readRange);
   add(env, exports, "multiplyAdd", multiplyAdd);
   return exports;

@@ -20,7 +20,7 @@
 namespace flashlm {
 
 /** Raised when words of a program, exports of the addon or a meaning changes; the host refuses another number. */
-constexpr uint32_t kAbiVersion = 2;
+constexpr uint32_t kAbiVersion = 3;
 
 enum Dtype : uint32_t { kF32 = 0, kF16 = 1, kBf16 = 2, kQ8_0 = 3, kQ4_0 = 4, kQ4_1 = 5 };
 

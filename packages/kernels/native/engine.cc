@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 namespace flashlm {
@@ -117,6 +118,12 @@ void Engine::runOps(uint32_t index) {
     if (tokens != 0) variant_.op(run_, op, tokens);
     if (run_.fault != kFaultNone) break;
   }
+}
+
+bool Engine::copy(uint64_t toBytes, uint64_t fromBytes, uint64_t lengthBytes) {
+  if (!run_.inside(toBytes, lengthBytes) || !run_.inside(fromBytes, lengthBytes)) return false;
+  std::memmove(run_.arena + toBytes, run_.arena + fromBytes, lengthBytes);
+  return true;
 }
 
 bool Engine::readRange(uint64_t offsetBytes, uint64_t lengthBytes) {

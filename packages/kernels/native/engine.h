@@ -28,6 +28,8 @@ class Engine {
   int finish();
   size_t programCount() const { return programs_.size(); }
 
+  /** Copies within the arena; ranges may overlap. False outside the arena. */
+  bool copy(uint64_t toBytes, uint64_t fromBytes, uint64_t lengthBytes);
   /** Reads a range of the arena on all threads, as the benchmarks' measure of memory. False outside the arena. */
   bool readRange(uint64_t offsetBytes, uint64_t lengthBytes);
   /** Does `count` vector multiply-adds on every thread; returns how many lanes a vector has. */

@@ -6,6 +6,9 @@ const LINE_BYTES = 64;
 /** Longest view of bytes that the engine makes. */
 const VIEW_BYTES_MAX = 2 ** 32;
 
+/** Copies within an arena. Offsets and length in bytes. */
+export type CopyBytes = (toBytes: number, fromBytes: number, lengthBytes: number) => void;
+
 /** Memory of a kernel set over one SharedArrayBuffer: arena 0, allocated upwards, never freed singly. */
 export class ArenaMemory implements KernelMemory {
   readonly arenas: readonly MemoryArena[];
@@ -13,18 +16,32 @@ export class ArenaMemory implements KernelMemory {
   readonly #lengthBytes: number;
   readonly #skewBytes: number;
   #nextBytes: number;
+  /** Copies bytes within the arena; see {@link KernelMemory}. */
+  readonly copy?: (to: MemoryHandle, from: MemoryHandle, lengthBytes: number) => void;
 
   /**
    * @param heapBytes - first byte that may be allocated; what lies before belongs to the target.
    * @param skewBytes - where the arena starts within the buffer.
+   * @param copyBytes - what copies within it, where views are not the only way.
    */
-  constructor(buffer: SharedArrayBuffer, lengthBytes: number, heapBytes: number, skewBytes: number = 0) {
+  constructor(
+    buffer: SharedArrayBuffer,
+    lengthBytes: number,
+    heapBytes: number,
+    { skewBytes = 0, copyBytes }: { readonly skewBytes?: number; readonly copyBytes?: CopyBytes } = {},
+  ) {
     this.#buffer = buffer;
     this.#lengthBytes = lengthBytes;
     this.#skewBytes = skewBytes;
     this.#nextBytes = heapBytes;
     const bytes = new Uint8Array(buffer, skewBytes, Math.min(lengthBytes, VIEW_BYTES_MAX));
     this.arenas = [{ arenaId: 0, lengthBytes, bytes }];
+    if (!copyBytes) return;
+    this.copy = (to, from, length) => {
+      this.#check(to, length, 1);
+      this.#check(from, length, 1);
+      copyBytes(to.offsetBytes, from.offsetBytes, length);
+    };
   }
 
   /** Zeroed memory; see {@link KernelMemory}. @throws KERNEL_MEMORY when the arena is full. */

@@ -35,6 +35,7 @@ for (const { name, missing } of await nativeVariants()) {
       create: (options) => createNativeKernels({ ...options, variant: name }),
       threadCount,
       starts: threadCount > 1,
+      copies: true,
     });
   }
 }

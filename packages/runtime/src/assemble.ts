@@ -16,7 +16,7 @@ import {
 } from "./blocks.js";
 import { withPrecision } from "./dot-precision.js";
 import { createEmbedding } from "./embedding.js";
-import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine.js";
+import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine-options.js";
 import { createFlight, type Flight } from "./flight.js";
 import { FlightReads } from "./flight-reads.js";
 import { ForwardPass } from "./forward.js";

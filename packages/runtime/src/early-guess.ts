@@ -21,6 +21,8 @@ export interface EarlyReadsParts {
   readonly slotBase: readonly MemoryHandle[];
 }
 
+const NOTHING_LOST: EarlyOutcome = { cancelledCount: 0, wastedBytes: 0 };
+
 /** The early reads of one layer at a time: from the guess until they have landed or were given up. */
 export class EarlyGuess {
   readonly #parts: EarlyReadsParts;
@@ -33,8 +35,12 @@ export class EarlyGuess {
   /** By position in the lease: 1 where a slot was not filled. */
   readonly #unfilled: Uint8Array;
   #lease: NeuronLease | null = null;
+  /** Records that are read early, those that are given up included; where in the flight's order those begin that are to be checked. */
+  #recordCount = 0;
+  #checkBegin = 0;
   /** Reads, from the first on, whose records are in their slots. */
   #placedReads = 0;
+  #outcome: EarlyOutcome = NOTHING_LOST;
 
   constructor(parts: EarlyReadsParts, flight: Flight) {
     this.#parts = parts;
@@ -65,7 +71,9 @@ export class EarlyGuess {
         for (let record = 0; record < flight.count; record++) this.#early[flight.ids[record]!] = 1;
         this.#lease = lease;
         this.#placedReads = 0;
+        this.#recordCount = flight.count;
         flight.pending = reads.submit(flight, "speculative");
+        this.#checkBegin = this.#parts.verifier.arrange(flight);
         return;
       }
       const firstDropped = flight.ids[flight.count - droppedCount]!;
@@ -99,7 +107,7 @@ export class EarlyGuess {
     return lease;
   }
 
-  /** Marks the real neurons among those that are read early. Returns the marks: by neuron, not 0 where it is read early; borrowed until {@link settle}. */
+  /** Marks the real neurons among those that are read early. Returns the marks: by neuron, not 0 where it is read early; borrowed until {@link end}. */
   expect(ids: Uint32Array, count: number): Uint8Array {
     for (let position = 0; position < count; position++)
       if (this.#early[ids[position]!] === 1) this.#early[ids[position]!] = 2;
@@ -108,35 +116,37 @@ export class EarlyGuess {
 
   /** Blocks until what is expected has landed, and gives up what has not begun of the rest. @throws FLASH_*. */
   await(): EarlyOutcome {
-    const outcome = awaitWanted(
+    this.#outcome = awaitWanted(
       this.#flight,
       (record) => this.#early[this.#flight.ids[record]!] === 2,
       this.#isLost,
     );
     this.#flight.pending = null;
-    return outcome;
+    return this.#outcome;
   }
 
-  /** Puts what has landed into its slots. Returns how many records were read early, and how many of them are used. */
-  settle({ cancelledCount }: EarlyOutcome): { readonly recordCount: number; readonly usedCount: number } {
-    const flight = this.#flight;
-    this.#parts.reads.place(flight, this.#placedReads);
+  /** Puts what has landed into its slots, as far as that has not been done. */
+  place(): void {
+    this.#parts.reads.place(this.#flight, this.#placedReads);
+    if (this.#outcome.cancelledCount > 0) this.#dropLost();
+  }
+
+  /** Checks what has landed. @throws BUNDLE_CHECKSUM. */
+  check(): Promise<void> {
+    return this.#parts.verifier.check(this.#flight, this.#checkBegin);
+  }
+
+  /** Ends the lease. Returns how many records were read early, and how many of them are used. */
+  end(): { readonly recordCount: number; readonly usedCount: number } {
+    const { ids } = this.#flight;
     let usedCount = 0;
-    for (let record = 0; record < flight.count; record++) {
-      const id = flight.ids[record]!;
-      usedCount += this.#early[id] === 2 ? 1 : 0;
-      this.#early[id] = 0;
+    for (let record = 0; record < this.#recordCount; record++) {
+      usedCount += this.#early[ids[record]!] === 2 ? 1 : 0;
+      this.#early[ids[record]!] = 0;
     }
-    const recordCount = flight.count;
-    if (cancelledCount > 0) this.#dropLost();
-    return { recordCount, usedCount };
-  }
-
-  /** Checks what has landed and ends the lease. @throws BUNDLE_CHECKSUM. */
-  async release({ cancelledCount }: EarlyOutcome): Promise<void> {
-    await this.#parts.verifier.check(this.#flight);
-    this.#lease!.release(cancelledCount > 0 ? { unfilled: this.#unfilled } : {});
+    this.#lease!.release(this.#outcome.cancelledCount > 0 ? { unfilled: this.#unfilled } : {});
     this.#lease = null;
+    return { recordCount: this.#recordCount, usedCount };
   }
 
   /** Takes the records that were given up out of what is checked, and names them for the lease. */
@@ -149,6 +159,7 @@ export class EarlyGuess {
       else flight.order[keptCount++] = record;
     }
     flight.count = keptCount;
+    this.#checkBegin = this.#parts.verifier.arrange(flight);
   }
 
   /** Lets the device go on with reads that waited for others to end, and puts what has landed into its slots. Never blocks. */

@@ -139,6 +139,7 @@ export class ForwardPass {
   }
 
   #finishComputed(): void {
+    this.#parts.lookAhead?.end();
     if (this.#computed) this.#parts.records.finish(this.#computed);
     this.#computed = null;
   }

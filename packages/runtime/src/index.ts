@@ -16,14 +16,14 @@ export { type ProbeParts, probeKernels } from "./cost-model/probe-kernels.js";
 export { missReads, type Reads } from "./cost-model/read-costs.js";
 export { type RehearsalOptions, rehearse } from "./cost-model/rehearsal/rehearse.js";
 export { residentDtypeOf, scaleKernelSpeed, withResidentDtype } from "./cost-model/resident-precision.js";
+export { createEngine } from "./engine.js";
 export {
-  createEngine,
   type EngineOptions,
   type EngineParts,
   type KernelNeeds,
   type TokenSampler,
   WINDOW_TOKENS,
-} from "./engine.js";
+} from "./engine-options.js";
 export type { ModelFamily } from "./families/family.js";
 export { type LayerContext, LayerOps } from "./families/layer-ops.js";
 export { findFamily, MODEL_FAMILIES } from "./families/registry.js";

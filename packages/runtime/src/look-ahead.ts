@@ -46,6 +46,8 @@ export class LookAhead {
   /** Layers take turns. */
   readonly #guesses: readonly EarlyGuess[];
   readonly #layers: readonly LayerRecord[];
+  /** Guess that has landed and not ended. */
+  #landed: EarlyGuess | null = null;
   #token = 0;
   #recordCount = 0;
   #usedCount = 0;
@@ -95,7 +97,7 @@ export class LookAhead {
   /**
    * Takes note of a layer's real neurons (`ids`, ascending, borrowed for the call), before they are asked for.
    *
-   * @returns By neuron, not 0 where the record is being read early; borrowed until {@link land}. Null where none is.
+   * @returns By neuron, not 0 where the record is being read early; borrowed until {@link end}. Null where none is.
    */
   expect(layerIndex: number, ids: Uint32Array, count: number): Uint8Array | null {
     const guess = this.#turnOf(layerIndex);
@@ -103,7 +105,7 @@ export class LookAhead {
   }
 
   /**
-   * Waits for early reads of a layer's expected neurons, gives up what has not begun of the others, and counts which were right.
+   * Waits for early reads of a layer's expected neurons, and gives up what has not begun of the others. {@link end} follows, when there is time.
    * @throws FLASH_*, BUNDLE_CHECKSUM.
    */
   async land(layerIndex: number): Promise<void> {
@@ -115,10 +117,21 @@ export class LookAhead {
     this.#wastedBytes += outcome.wastedBytes;
     const landed = performance.now();
     this.waitMs += landed - start;
-    const { recordCount, usedCount } = guess.settle(outcome);
-    this.#judge(layerIndex, recordCount, usedCount);
+    guess.place();
+    this.#landed = guess;
     this.manageMs += performance.now() - landed;
-    await guess.release(outcome);
+    await guess.check();
+  }
+
+  /** Counts which early reads of the layer that landed last were right, and gives their slots back to the cache. */
+  end(): void {
+    if (!this.#landed) return;
+    const start = performance.now();
+    const { layerIndex } = this.#landed;
+    const { recordCount, usedCount } = this.#landed.end();
+    this.#landed = null;
+    this.#judge(layerIndex, recordCount, usedCount);
+    this.manageMs += performance.now() - start;
   }
 
   /** Lets the device go on with early reads that waited for others to end; to be called between computations. Never blocks. */
@@ -133,6 +146,7 @@ export class LookAhead {
 
   /** Gives up what is under way, after an abort or an error. */
   reset(): void {
+    this.#landed = null;
     for (const guess of this.#guesses) guess.reset();
   }
 

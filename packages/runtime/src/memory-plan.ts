@@ -195,7 +195,8 @@ function divideSlots(
     ? []
     : layers.flatMap((_, layerIndex) => layerDemand(bundle, predictor, demand, layerIndex) ?? []);
   const demands = known.length === layers.length ? known : null;
-  const slotCountByLayer = shareSlots(layers, demands, Math.floor(slotBytes / record.strideBytes));
+  const totalCount = Math.floor(slotBytes / record.strideBytes);
+  const slotCountByLayer = shareSlots(layers, demands, totalCount, predictor.lookAhead === true);
   const windowTokens = demands && demand ? windowOfSlots(demands, slotCountByLayer) : null;
   return { slotCountByLayer, windowTokens };
 }

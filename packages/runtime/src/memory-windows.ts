@@ -110,11 +110,15 @@ class WindowedReader implements FlashReader {
 /** Copies bytes within a kernel memory of any length. Offsets in bytes. */
 export type MemoryCopy = (toBytes: number, fromBytes: number, lengthBytes: number) => void;
 
-/** Makes the function that copies within a memory; without views of its own where one view spans the memory. */
+/** Makes the function that copies within a memory: the memory's own, or by views, without new ones where one view spans the memory. */
 export function memoryCopy(
   memory: KernelMemory,
   { windowBytes }: Pick<WindowSizes, "windowBytes"> = windowsOf(memory),
 ): MemoryCopy {
+  if (memory.copy) {
+    return (toBytes, fromBytes, length) =>
+      memory.copy!({ arenaId: 0, offsetBytes: toBytes }, { arenaId: 0, offsetBytes: fromBytes }, length);
+  }
   const lengthBytes = memory.arenas[0]?.lengthBytes ?? 0;
   const view = (offsetBytes: number, length: number): Uint8Array =>
     memory.bytes({ arenaId: 0, offsetBytes }, length);

@@ -82,7 +82,10 @@ export class NeuronDemand {
     if (scores) this.#cache.foresee?.(layerIndex, scores);
     const { ids, steps } = this.#union;
     const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
-    if (!this.#cache.guessesOverlap) await lookAhead?.land(layerIndex);
+    if (lookAhead && !this.#cache.guessesOverlap) {
+      await lookAhead.land(layerIndex);
+      lookAhead.end();
+    }
     if (windowTokens > 0 && tokenCount > 1) records.begin(layerIndex, ids, count, "window", { steps });
     else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
   }

@@ -1,5 +1,5 @@
 import type { BundleIndex } from "@flashlm/contracts";
-import type { EngineOptions, EngineParts, KernelNeeds } from "./engine.js";
+import type { EngineOptions, EngineParts, KernelNeeds } from "./engine-options.js";
 import { type MemoryPlan, planMemory } from "./memory-plan.js";
 
 /** Prompt tokens in one pass by default: enough to amortise reading and unpacking the weights. */

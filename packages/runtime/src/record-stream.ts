@@ -137,7 +137,7 @@ export class RecordStream {
     const landed = performance.now();
     this.#reads.place(flight);
     this.manageMs += performance.now() - landed;
-    await this.#verifier.check(flight);
+    await this.#verifier.check(flight, this.#verifier.arrange(flight));
   }
 
   /** The chunk has been computed: its staging is free. Ends the layer's lease after its last chunk. */

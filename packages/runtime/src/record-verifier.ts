@@ -18,9 +18,13 @@ export class RecordVerifier {
     this.#unverifiedCount = Uint32Array.from(bundle.manifest.layers, (layer) => layer.neuronCount);
   }
 
-  /** Checks a flight's misses whose turn it is, which are moved to the end of its order. @throws BUNDLE_CHECKSUM, with the layer and the record. */
-  async check(flight: Flight): Promise<void> {
-    const begin = this.#firstUnchecked(flight);
+  /**
+   * Checks a flight's misses whose turn it is.
+   *
+   * @param begin - what {@link arrange} said of the flight.
+   * @throws BUNDLE_CHECKSUM, with the layer and the record.
+   */
+  async check(flight: Flight, begin: number): Promise<void> {
     if (begin === flight.count) return;
     const verified = this.#verified[flight.layerIndex]!;
     const expected = this.#bundle.recordChecksums(flight.layerIndex);
@@ -43,8 +47,8 @@ export class RecordVerifier {
     }
   }
 
-  /** Moves the misses that are to be checked behind the others; where in the order they begin. Misses are computed in any order. */
-  #firstUnchecked({ layerIndex, hitCount, count, ids, order }: Flight): number {
+  /** Moves the misses that are to be checked to the end of the flight's order; where they begin. Misses are computed in any order. */
+  arrange({ layerIndex, hitCount, count, ids, order }: Flight): number {
     if (this.#when === "always") return hitCount;
     if (this.#when === "never" || this.#unverifiedCount[layerIndex] === 0) return count;
     const verified = this.#verified[layerIndex]!;

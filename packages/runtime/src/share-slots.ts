@@ -3,12 +3,16 @@ import { DEMAND_WINDOW_MAX } from "@flashlm/contracts";
 import { windowNeurons, windowThatFits } from "./cost-model/expected-hits.js";
 import { sum } from "./plan-sizes.js";
 
+/** How many times as long the first layer's window is where the others' reads are guessed: no layer before it guesses its own, which are waited for. */
+const FIRST_WINDOW_FACTOR = 2;
+
 /**
  * Divides slots among layers. With their demand known, each layer gets what one and the same window of tokens names in it, for the
  * longest window that fits; so a layer that names twice as much has twice the slots, and no layer forgets sooner than another. Without, all
  * get the same number. What is left over goes towards the next longer window.
  *
  * @param demands - by layer, or null where that of some layer is not known.
+ * @param lookAhead - whether each layer but the first is read early; then the first one's window is longer.
  * @param totalCount - slots to give, a whole number.
  * @returns Slots by layer: whole numbers, at most the layer's neurons, together exactly `totalCount` or all neurons if those are fewer. One
  *   token's neurons of every layer where `totalCount` allows it.
@@ -17,16 +21,24 @@ export function shareSlots(
   layers: readonly Pick<BundleLayer, "neuronCount">[],
   demands: readonly LayerDemand[] | null,
   totalCount: number,
+  lookAhead = false,
 ): number[] {
-  const levels = demands ? windowLevels(demands) : equalLevels(layers);
+  const levels = demands ? windowLevels(demands, lookAhead) : equalLevels(layers);
   return fill([...levels, layers.map(({ neuronCount }) => neuronCount)], totalCount);
 }
 
-/** Neurons by layer of windows of 1, 2, ... tokens. */
-function windowLevels(demands: readonly LayerDemand[]): number[][] {
-  return Array.from({ length: DEMAND_WINDOW_MAX }, (_, index) =>
-    demands.map((demand) => Math.min(demand.neuronCount, Math.ceil(windowNeurons(demand, index + 1)))),
-  );
+/** Neurons by layer of one token, then of windows of 1, 2, ... tokens. */
+function windowLevels(demands: readonly LayerDemand[], lookAhead: boolean): number[][] {
+  const level = (windowTokens: number, firstFactor: number): number[] =>
+    demands.map((demand, layerIndex) => {
+      const tokens = layerIndex === 0 ? firstFactor * windowTokens : windowTokens;
+      return Math.min(demand.neuronCount, Math.ceil(windowNeurons(demand, tokens)));
+    });
+  const firstFactor = lookAhead ? FIRST_WINDOW_FACTOR : 1;
+  return [
+    level(1, 1),
+    ...Array.from({ length: DEMAND_WINDOW_MAX }, (_, index) => level(index + 1, firstFactor)),
+  ];
 }
 
 /** As many for every layer as the smallest one has neurons, then as the next one has, and so on. */

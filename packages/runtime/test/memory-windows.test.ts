@@ -1,4 +1,4 @@
-import { type KernelMemory, ReadBatch } from "@flashlm/contracts";
+import { type KernelMemory, type MemoryHandle, ReadBatch } from "@flashlm/contracts";
 import { createMemoryReader } from "@flashlm/flash-io";
 import { loadKernels } from "@flashlm/kernels";
 import { afterAll, describe, expect, it } from "vitest";
@@ -53,6 +53,19 @@ describe("a memory longer than a view", () => {
     all.set(file.subarray(0, 5000), 1000);
     copy(900_000, 1000, 5000);
     expect(Buffer.compare(all.subarray(900_000, 905_000), file.subarray(0, 5000))).toBe(0);
+  });
+
+  it("is copied within by the memory itself, where that can", () => {
+    const { memory } = shortViews();
+    const calls: number[][] = [];
+    const own = {
+      ...memory,
+      copy: (to: MemoryHandle, from: MemoryHandle, lengthBytes: number) => {
+        calls.push([to.arenaId, to.offsetBytes, from.arenaId, from.offsetBytes, lengthBytes]);
+      },
+    };
+    memoryCopy(own, SIZES)(900_000, 1000, 5000);
+    expect(calls).toEqual([[0, 900_000, 0, 1000, 5000]]);
   });
 
   it("is one arena where a view spans it", async () => {

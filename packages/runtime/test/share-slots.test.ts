@@ -31,20 +31,26 @@ const demandsGiven = fc.array(
 describe("sharing slots", () => {
   it("gives every slot, whole ones, none above a layer's neurons, and one token's demand where that fits", () => {
     fc.assert(
-      fc.property(demandsGiven, fc.nat(40_000), fc.boolean(), (demands, totalCount, isKnown) => {
-        const counts = shareSlots(demands, isKnown ? demands : null, totalCount);
-        const most = total(demands.map(({ neuronCount }) => neuronCount));
-        expect(total(counts)).toBe(Math.min(totalCount, most));
-        const tokenCounts = demands.map(({ namedPerToken }) => Math.ceil(namedPerToken));
-        for (const [index, count] of counts.entries()) {
-          expect(Number.isInteger(count)).toBe(true);
-          expect(count).toBeGreaterThanOrEqual(0);
-          expect(count).toBeLessThanOrEqual(demands[index]!.neuronCount);
-          if (isKnown && total(tokenCounts) <= totalCount)
-            expect(count).toBeGreaterThanOrEqual(tokenCounts[index]!);
-        }
-        expect(shareSlots(demands, isKnown ? demands : null, totalCount)).toEqual(counts);
-      }),
+      fc.property(
+        demandsGiven,
+        fc.nat(40_000),
+        fc.boolean(),
+        fc.boolean(),
+        (demands, totalCount, isKnown, lookAhead) => {
+          const counts = shareSlots(demands, isKnown ? demands : null, totalCount, lookAhead);
+          const most = total(demands.map(({ neuronCount }) => neuronCount));
+          expect(total(counts)).toBe(Math.min(totalCount, most));
+          const tokenCounts = demands.map(({ namedPerToken }) => Math.ceil(namedPerToken));
+          for (const [index, count] of counts.entries()) {
+            expect(Number.isInteger(count)).toBe(true);
+            expect(count).toBeGreaterThanOrEqual(0);
+            expect(count).toBeLessThanOrEqual(demands[index]!.neuronCount);
+            if (isKnown && total(tokenCounts) <= totalCount)
+              expect(count).toBeGreaterThanOrEqual(tokenCounts[index]!);
+          }
+          expect(shareSlots(demands, isKnown ? demands : null, totalCount, lookAhead)).toEqual(counts);
+        },
+      ),
     );
   });
 
@@ -68,6 +74,17 @@ describe("sharing slots", () => {
     }
     // Too few for one token: by what a token names.
     expect(shareSlots(demands, demands, 110)).toEqual([50, 10, 50]);
+  });
+
+  it("gives the first layer a longer window where only the others are read early, and takes it from all alike", () => {
+    const demands = Array.from({ length: 8 }, () => uniformDemand(2000, 0.05));
+    const alike = shareSlots(demands, demands, 4000);
+    const longer = shareSlots(demands, demands, 4000, true);
+    expect(alike[0]).toBe(alike[1]);
+    expect(longer[0]).toBeGreaterThan(1.5 * alike[0]!);
+    expect(longer[1]).toBeLessThan(alike[1]!);
+    expect(Math.max(...longer.slice(1)) - Math.min(...longer.slice(1))).toBeLessThan(2);
+    expect(total(longer)).toBe(4000);
   });
 
   it("has fewer misses than the same number for all, in a trace whose layers differ", () => {

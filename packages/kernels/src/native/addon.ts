@@ -25,6 +25,8 @@ export interface NativeAddon {
   /** A fault of the program that was started. */
   finish(handle: NativeHandle): number;
   close(handle: NativeHandle): void;
+  /** Within the arena, also while a program that was started goes on. */
+  copy(handle: NativeHandle, toBytes: number, fromBytes: number, lengthBytes: number): void;
   readRange(handle: NativeHandle, offsetBytes: number, lengthBytes: number): void;
   multiplyAdd(handle: NativeHandle, count: number): number;
 }
@@ -35,7 +37,7 @@ export type LoadedAddon =
   | { readonly addon: undefined; readonly reason: string };
 
 /** Version of native/codes.h that this host speaks. */
-const ABI_VERSION = 2;
+const ABI_VERSION = 3;
 
 /** The builder that every package with native sources brings along (dist/addon.js). */
 interface AddonBuilder {

@@ -63,7 +63,13 @@ export class NativeKernels implements KernelSet {
     const { buffer, skewBytes } = allocateAligned(memoryBytes);
     this.target = `native-${variant}`;
     this.threadCount = threadCount;
-    this.memory = new ArenaMemory(buffer, memoryBytes, HEAP_BYTES, skewBytes);
+    this.memory = new ArenaMemory(buffer, memoryBytes, HEAP_BYTES, {
+      skewBytes,
+      copyBytes: (toBytes, fromBytes, lengthBytes) => {
+        this.#checkOpen();
+        addon.copy(this.#handle, toBytes, fromBytes, lengthBytes);
+      },
+    });
     this.#addon = addon;
     this.#columnCountMax = options.columnCountMax;
     if (threadCount > 1) this.start = (program) => this.#start(program);
@@ -130,13 +136,16 @@ export class NativeKernels implements KernelSet {
     throw new FlashlmError("KERNEL_SHAPE", "expected a program that this kernel set compiled, got another's");
   }
 
+  #checkOpen(): void {
+    if (!this.#closed) return;
+    throw new FlashlmError(
+      "KERNEL_LOAD",
+      "this kernel set cannot be used any more: it is closed; make a new one",
+    );
+  }
+
   #checkFree(): void {
-    if (this.#closed) {
-      throw new FlashlmError(
-        "KERNEL_LOAD",
-        "this kernel set cannot be used any more: it is closed; make a new one",
-      );
-    }
+    this.#checkOpen();
     if (this.#isStarted)
       throw new FlashlmError("KERNEL_SHAPE", "a program was started and goes on: expected its finish first");
   }

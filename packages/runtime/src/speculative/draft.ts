@@ -1,5 +1,6 @@
 import type { TokenId } from "@flashlm/contracts";
-import type { Engine, TokenSampler } from "../engine.js";
+import type { Engine } from "../engine.js";
+import type { TokenSampler } from "../engine-options.js";
 import type { RandomSource } from "../sampling/random.js";
 import { drawToken } from "./rejection.js";
 

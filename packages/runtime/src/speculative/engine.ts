@@ -6,13 +6,8 @@ import {
   type TokenGenerator,
   type TokenId,
 } from "@flashlm/contracts";
-import {
-  type Engine,
-  type EngineOptions,
-  type EngineParts,
-  openEngine,
-  type TokenSampler,
-} from "../engine.js";
+import { type Engine, openEngine } from "../engine.js";
+import type { EngineOptions, EngineParts, TokenSampler } from "../engine-options.js";
 import { createRandomSource } from "../sampling/random.js";
 import { createDistributions, type Distributions } from "./distributions.js";
 import { Draft, type DraftSampling } from "./draft.js";

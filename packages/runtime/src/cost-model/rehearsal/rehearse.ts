@@ -1,6 +1,6 @@
 import type { BundleIndex, PredictorPart } from "@flashlm/contracts";
 import { layerBlock } from "../../blocks.js";
-import type { EngineOptions, EngineParts } from "../../engine.js";
+import type { EngineOptions, EngineParts } from "../../engine-options.js";
 import type { EngineSpeed } from "../engine-speed.js";
 import { firstLayers } from "../first-layers.js";
 import type { KernelSpeed } from "../kernel-speed.js";

@@ -1,4 +1,4 @@
-import type { EngineOptions, EngineParts } from "../../engine.js";
+import type { EngineOptions, EngineParts } from "../../engine-options.js";
 import { BLOCK_BUFFER_COUNT, type MemoryPlan, planMemory } from "../../memory-plan.js";
 import { kernelNeedsOf } from "../../plan-engine.js";
 import { FLIGHT_COUNT, padded } from "../../plan-sizes.js";

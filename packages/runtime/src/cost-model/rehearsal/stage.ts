@@ -8,7 +8,7 @@ import {
 } from "@flashlm/contracts";
 import { createRecords, withReaderAndKernels } from "../../assemble.js";
 import { layerBlock } from "../../blocks.js";
-import type { EngineOptions, EngineParts } from "../../engine.js";
+import type { EngineOptions, EngineParts } from "../../engine-options.js";
 import { ForwardPass } from "../../forward.js";
 import type { MemoryPlan } from "../../memory-plan.js";
 import { attachMemory } from "../../memory-windows.js";
