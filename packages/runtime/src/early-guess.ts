@@ -5,7 +5,7 @@ import {
   type NeuronLease,
   NO_SLOT,
 } from "@flashlm/contracts";
-import { awaitWanted, type EarlyOutcome } from "./early-reads.js";
+import { awaitWanted, type EarlyOutcome, NOTHING_LOST } from "./early-reads.js";
 import type { Flight } from "./flight.js";
 import type { FlightReads } from "./flight-reads.js";
 import { abandon } from "./read-into.js";
@@ -20,8 +20,6 @@ export interface EarlyReadsParts {
   /** Memory of slot 0 of each layer. */
   readonly slotBase: readonly MemoryHandle[];
 }
-
-const NOTHING_LOST: EarlyOutcome = { cancelledCount: 0, wastedBytes: 0 };
 
 /** The early reads of one layer at a time: from the guess until they have landed or were given up. */
 export class EarlyGuess {

@@ -9,6 +9,9 @@ export interface EarlyOutcome {
   readonly wastedBytes: number;
 }
 
+/** Of early reads that were all wanted. */
+export const NOTHING_LOST: EarlyOutcome = { cancelledCount: 0, wastedBytes: 0 };
+
 /**
  * Waits for the reads that hold a wanted record; then gives up the others. Those of them that the device works at must still end, since their
  * targets are theirs until then; those that have not started are not waited for.
@@ -24,7 +27,7 @@ export function awaitWanted(
 ): EarlyOutcome {
   const { plan, pending } = flight;
   isLost.fill(0, 0, flight.count);
-  if (!pending) return { cancelledCount: 0, wastedBytes: 0 };
+  if (!pending) return NOTHING_LOST;
   const isNeeded = (read: number): boolean => {
     for (let piece = plan.pieceStart[read]!; piece < plan.pieceStart[read + 1]!; piece++)
       if (isWanted(flight.wantedPosition[plan.pieceWanted[piece]!]!)) return true;
@@ -34,7 +37,7 @@ export function awaitWanted(
   for (let read = 0; read < plan.readCount; read++) neededCount += isNeeded(read) ? 1 : 0;
   if (neededCount === plan.readCount) {
     pending.waitAll();
-    return { cancelledCount: 0, wastedBytes: 0 };
+    return NOTHING_LOST;
   }
   while (neededCount > 0) if (isNeeded(nextEnded(pending, isNeeded))) neededCount--;
   giveUpOthers(pending);

@@ -12,8 +12,8 @@ const FIRST_WINDOW_FACTOR = 2;
  * get the same number. What is left over goes towards the next longer window.
  *
  * @param demands - by layer, or null where that of some layer is not known.
- * @param lookAhead - whether each layer but the first is read early; then the first one's window is longer.
  * @param totalCount - slots to give, a whole number.
+ * @param lookAhead - whether each layer but the first is read early; then the first one's window is longer.
  * @returns Slots by layer: whole numbers, at most the layer's neurons, together exactly `totalCount` or all neurons if those are fewer. One
  *   token's neurons of every layer where `totalCount` allows it.
  */
