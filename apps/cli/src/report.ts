@@ -121,10 +121,7 @@ export function makeReport(
       systemBytes === null || systemBytesBefore === null ? null : systemBytes - systemBytesBefore,
     hitRate: ratio(raw.hitCount, raw.recordCount),
     recordsRead: raw.recordsRead,
-    recordsReadPerToken: ratio(
-      raw.recordCount - raw.hitCount + (raw.lookAhead?.recordCount ?? 0),
-      raw.decodeTokens,
-    ),
+    recordsReadPerToken: ratio(raw.decodeRecordsRead, raw.decodeTokens),
     keptShare: ratio(raw.keptNeurons, raw.possibleNeurons),
     lookAhead: raw.lookAhead
       ? {

@@ -43,16 +43,13 @@ export interface SparsityPredictor {
    */
   lookAheadProgram?(layerIndex: LayerIndex): KernelProgram | null;
   /**
-   * Guesses the neurons of layer `layerIndex + 1` from the FFN input of `layerIndex`; the mask is `[tokenCount, neuronCount of layerIndex + 1]`. Returns
-   * how many. A guess: it decides what to read early, never what is computed.
+   * Guesses the neurons of layer `layerIndex + 1` for the one token whose FFN input of `layerIndex` was scored last. Returns how many.
+   * A guess: it decides what to read early, never what is computed, but see `PredictorPart.lookAheadIsExact`.
+   * @param ids - filled from the front, ascending; `[neuronCount of layerIndex + 1]`, allocated by the caller.
    * @param margin - how much surer than usual a guess must be, in log odds, at least 0: a larger one names some of the neurons of a smaller one.
+   * @throws PREDICTOR_SHAPE for a layer that has none after it, or too few ids.
    */
-  lookAheadInto?(
-    layerIndex: LayerIndex,
-    tokenCount: number,
-    target: PredictionTarget,
-    margin: number,
-  ): number;
+  lookAheadInto?(layerIndex: LayerIndex, ids: Uint32Array, margin: number): number;
   /** What {@link scores} are, of layer `layerIndex + 1`, as the look-ahead head of `layerIndex` last scored them. Absent where {@link scores} are. */
   lookAheadScores?(layerIndex: LayerIndex): Float32Array;
 }

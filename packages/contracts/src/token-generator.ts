@@ -60,11 +60,13 @@ export interface GeneratorReport {
   /** Records asked for and those found in slots, in decode. */
   readonly recordCount: number;
   readonly hitCount: number;
+  /** Records read in decode. */
+  readonly decodeRecordsRead: number;
   /** Records read over the whole run, and records there would be for dense tokens. */
   readonly recordsRead: number;
   readonly keptNeurons: number;
   readonly possibleNeurons: number;
-  /** Records that were asked for early on a guess, those of them that were wanted, those whose reads were given up before they began, bytes of reads that ended in vain, and how often a layer's guesses were stopped; absent without look-ahead. */
+  /** Records that were asked for a layer early (also where that is no guess), those of them that were wanted, those whose reads were given up before they began, bytes of reads that ended in vain, and how often a layer's guesses were stopped; absent without look-ahead. */
   readonly lookAhead?: {
     readonly recordCount: number;
     readonly usedCount: number;

@@ -9,14 +9,7 @@ export function checkTarget(
   tokenCount: number,
   mask: Uint8Array,
 ): number {
-  const layer = manifest.layers[layerIndex];
-  if (layer === undefined) {
-    throw new FlashlmError(
-      "PREDICTOR_SHAPE",
-      `the bundle has layers 0 to ${manifest.layers.length - 1}, got layer ${layerIndex}`,
-      { layerIndex, layerCount: manifest.layers.length },
-    );
-  }
+  const neuronCount = neuronCountOf(manifest, layerIndex);
   if (!Number.isInteger(tokenCount) || tokenCount < 0 || tokenCount > tokenCapacity) {
     throw new FlashlmError(
       "PREDICTOR_SHAPE",
@@ -24,14 +17,35 @@ export function checkTarget(
       { tokenCount, tokenCapacity },
     );
   }
-  if (mask.length < tokenCount * layer.neuronCount) {
+  if (mask.length < tokenCount * neuronCount) {
     throw new FlashlmError(
       "PREDICTOR_SHAPE",
-      `the mask needs ${tokenCount} x ${layer.neuronCount} bytes for layer ${layerIndex}, got ${mask.length}`,
-      { layerIndex, neededBytes: tokenCount * layer.neuronCount, lengthBytes: mask.length },
+      `the mask needs ${tokenCount} x ${neuronCount} bytes for layer ${layerIndex}, got ${mask.length}`,
+      { layerIndex, neededBytes: tokenCount * neuronCount, lengthBytes: mask.length },
     );
   }
-  return layer.neuronCount;
+  return neuronCount;
+}
+
+/** Number of neurons of the layer. @throws PREDICTOR_SHAPE for a layer that is not there, or fewer ids than it has neurons. */
+export function checkIds(manifest: BundleManifest, layerIndex: number, ids: Uint32Array): number {
+  const neuronCount = neuronCountOf(manifest, layerIndex);
+  if (ids.length >= neuronCount) return neuronCount;
+  throw new FlashlmError(
+    "PREDICTOR_SHAPE",
+    `layer ${layerIndex} has ${neuronCount} neurons, got room for ${ids.length} ids`,
+    { layerIndex, neuronCount, idCount: ids.length },
+  );
+}
+
+function neuronCountOf({ layers }: BundleManifest, layerIndex: number): number {
+  const layer = layers[layerIndex];
+  if (layer !== undefined) return layer.neuronCount;
+  throw new FlashlmError(
+    "PREDICTOR_SHAPE",
+    `the bundle has layers 0 to ${layers.length - 1}, got layer ${layerIndex}`,
+    { layerIndex, layerCount: layers.length },
+  );
 }
 
 /** @throws PREDICTOR_OPTION unless 0 < keptShare <= 1. */

@@ -10,7 +10,7 @@ import type {
   SparsityPredictor,
 } from "@flashlm/contracts";
 import { alignUp, FlashlmError } from "@flashlm/contracts";
-import { checkTarget, layerTensorName, notAvailable } from "./checks.js";
+import { checkIds, checkTarget, layerTensorName, notAvailable } from "./checks.js";
 import { headPredictedShare, headThreshold } from "./head-threshold.js";
 import { neuronCountMax } from "./scored.js";
 
@@ -118,8 +118,10 @@ function headOps(
 interface HeadSet {
   readonly ops: readonly (readonly KernelOp[])[];
   area(layerIndex: number): ScoreArea;
-  /** Mask rows of `neuronCount` neurons from the scores that layer `from` made, `margin` above its threshold; NaN is kept: it must reach the output. */
-  select(from: number, elementCount: number, mask: Uint8Array, margin?: number): number;
+  /** Mask rows of `neuronCount` neurons from the scores that layer `from` made; NaN is kept: it must reach the output. */
+  select(from: number, elementCount: number, mask: Uint8Array): number;
+  /** The same neurons of a single token, by their ids. */
+  list(from: number, neuronCount: number, ids: Uint32Array, margin: number): number;
 }
 
 function createHeads(
@@ -136,9 +138,11 @@ function createHeads(
   return {
     area,
     ops: heads.map((head) => headOps(context, which, head, area(head.layerIndex))),
-    select(from, elementCount, mask, margin = 0) {
+    list: (from, neuronCount, ids, margin) =>
+      listAbove(area(from).floats, neuronCount, thresholds[from]! + margin, ids),
+    select(from, elementCount, mask) {
       const { floats } = area(from);
-      const threshold = thresholds[from]! + margin;
+      const threshold = thresholds[from]!;
       let keptCount = 0;
       for (let index = 0; index < elementCount; index++) {
         const kept = floats[index]! <= threshold ? 0 : 1;
@@ -148,6 +152,16 @@ function createHeads(
       return keptCount;
     },
   };
+}
+
+/** Ids of the scores that are not at most `threshold`, ascending. Without a branch that depends on a score: those cannot be foretold. */
+function listAbove(scores: Float32Array, count: number, threshold: number, ids: Uint32Array): number {
+  let listedCount = 0;
+  for (let id = 0; id < count; id++) {
+    ids[listedCount] = id;
+    listedCount += scores[id]! <= threshold ? 0 : 1;
+  }
+  return listedCount;
 }
 
 function createOwn(name: string, options: LowRankOptions, context: PredictorContext): SparsityPredictor {
@@ -174,8 +188,8 @@ function createOwn(name: string, options: LowRankOptions, context: PredictorCont
   return {
     ...predictor,
     lookAheadProgram: (layerIndex) => nextPrograms[layerIndex] ?? null,
-    lookAheadInto: (layerIndex, tokenCount, { mask }, margin) =>
-      next.select(layerIndex, elementCount(layerIndex + 1, tokenCount, mask), mask, margin),
+    lookAheadInto: (layerIndex, ids, margin) =>
+      next.list(layerIndex, checkIds(manifest, layerIndex + 1, ids), ids, margin),
     lookAheadScores: (layerIndex) => rowOf(next.area(layerIndex), manifest, layerIndex + 1),
   };
 }
@@ -209,8 +223,8 @@ function createAhead(name: string, options: LowRankOptions, context: PredictorCo
   return {
     ...predictor,
     lookAheadProgram: () => null,
-    lookAheadInto: (layerIndex, tokenCount, { mask }, margin) =>
-      ahead.select(layerIndex, elementCount(layerIndex + 1, tokenCount, mask), mask, margin),
+    lookAheadInto: (layerIndex, ids, margin) =>
+      ahead.list(layerIndex, checkIds(manifest, layerIndex + 1, ids), ids, margin),
     lookAheadScores: (layerIndex) => rowOf(ahead.area(layerIndex), manifest, layerIndex + 1),
   };
 }

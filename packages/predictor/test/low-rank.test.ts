@@ -1,4 +1,4 @@
-import type { BundleHead, BundleHeads, WeightRef } from "@flashlm/contracts";
+import type { BundleHead, BundleHeads, SparsityPredictor, WeightRef } from "@flashlm/contracts";
 import { FlashlmError } from "@flashlm/contracts";
 import { createPrng, predictorConformance } from "@flashlm/contracts/testing";
 import { describe, expect, it } from "vitest";
@@ -61,6 +61,19 @@ function expected(
   );
 }
 
+/** What layer 0 guesses of layer 1, as a mask. */
+function lookAheadMask(predictor: SparsityPredictor, margin: number): Uint8Array<ArrayBuffer> {
+  const neuronCount = NEURON_COUNTS[1]!;
+  const ids = new Uint32Array(neuronCount);
+  const listed = ids.subarray(0, predictor.lookAheadInto!(0, ids, margin));
+  expect([...listed]).toEqual([...new Set(listed)].sort((a, b) => a - b));
+  const mask = new Uint8Array(neuronCount);
+  for (const id of listed) mask[id] = 1;
+  return mask;
+}
+
+const countOf = (mask: Uint8Array): number => mask.reduce((sum, kept) => sum + kept, 0);
+
 function faultOf(action: () => unknown): string {
   try {
     action();
@@ -97,17 +110,19 @@ describe("low-rank predictor", () => {
     made.kernels.run(predictor.scoreProgram(0)!);
     made.kernels.run(predictor.lookAheadProgram!(0)!);
     const own = new Uint8Array(NEURON_COUNTS[0]!);
-    const next = new Uint8Array(NEURON_COUNTS[1]!);
-    predictor.lookAheadInto!(0, 1, { mask: next }, 0);
+    const next = lookAheadMask(predictor, 0);
     predictor.predictInto(0, 1, { mask: own });
     expect(Array.from(own)).toEqual(expected(made, "layers.0.lowrank", 0, row, 0.125));
     expect(Array.from(next)).toEqual(expected(made, "layers.0.lookahead", 1, row, 0.125));
     const scores = predictor.lookAheadScores!(0);
     expect(Array.from(scores, (score) => Number(score > 0.125))).toEqual(Array.from(next));
-    const surer = new Uint8Array(NEURON_COUNTS[1]!);
-    const count = predictor.lookAheadInto!(0, 1, { mask: surer }, 0.5);
+    const surer = lookAheadMask(predictor, 0.5);
     expect(Array.from(surer)).toEqual(expected(made, "layers.0.lookahead", 1, row, 0.625));
-    expect(count).toBeLessThan(next.reduce((sum, kept) => sum + kept, 0));
+    expect(countOf(surer)).toBeLessThan(countOf(next));
+    expect(faultOf(() => predictor.lookAheadInto!(0, new Uint32Array(NEURON_COUNTS[1]! - 1), 0))).toMatch(
+      /^PREDICTOR_SHAPE/,
+    );
+    expect(faultOf(() => predictor.lookAheadInto!(1, new Uint32Array(99), 0))).toMatch(/^PREDICTOR_SHAPE/);
     expect(predictor.lookAheadProgram!(1)).toBeNull();
     expect(lowRankPredictor().create(context()).lookAheadProgram).toBeUndefined();
   });
@@ -143,8 +158,8 @@ describe("low-rank predictor", () => {
     setHidden(made, 21);
     made.kernels.run(predictor.scoreProgram(0)!);
     expect(predictor.lookAheadProgram!(0)).toBeNull();
-    const [guessed, computed] = [new Uint8Array(NEURON_COUNTS[1]!), new Uint8Array(NEURON_COUNTS[1]!)];
-    predictor.lookAheadInto!(0, 1, { mask: guessed }, 0);
+    const guessed = lookAheadMask(predictor, 0);
+    const computed = new Uint8Array(NEURON_COUNTS[1]!);
     const scores = Array.from(predictor.lookAheadScores!(0));
     setHidden(made, 22);
     const program = predictor.scoreProgram(1);
@@ -183,9 +198,9 @@ describe("low-rank predictor", () => {
     ] as const) {
       const row = setHidden(made, 21 + target);
       made.kernels.run(name === "lowrank" ? predictor.scoreProgram(0)! : predictor.lookAheadProgram!(0)!);
-      const mask = new Uint8Array(NEURON_COUNTS[target]!);
+      let mask = new Uint8Array(NEURON_COUNTS[target]!);
       if (name === "lowrank") predictor.predictInto(0, 1, { mask });
-      else predictor.lookAheadInto!(0, 1, { mask }, 0);
+      else mask = lookAheadMask(predictor, 0);
       const prefix = `layers.0.${name}`;
       const wanted = expected(made, prefix, target, row, 0, (value) => Math.max(0, value));
       expect(Array.from(mask)).toEqual(wanted);

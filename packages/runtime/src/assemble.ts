@@ -26,7 +26,7 @@ import { LookAhead } from "./look-ahead.js";
 import type { MemoryPlan } from "./memory-plan.js";
 import { attachMemory, memoryCopy } from "./memory-windows.js";
 import { kernelNeedsOf } from "./plan-engine.js";
-import { FLIGHT_COUNT, GUESS_FLIGHT_COUNT } from "./plan-sizes.js";
+import { FLIGHT_COUNT, guessFlightCount } from "./plan-sizes.js";
 import { compileLayers } from "./programs.js";
 import { READ_BYTES_MAX } from "./read-into.js";
 import { RecordStream } from "./record-stream.js";
@@ -136,7 +136,8 @@ export function createRecords(
   const verifier = new RecordVerifier(bundle, kernels, options.verify ?? "first");
   const shared = { bundle, cache, slotBase, reads, verifier };
   const records = new RecordStream({ ...shared, planner, flights, flightBytes });
-  const lookAhead = parts.predictor.lookAhead ? new LookAhead(shared, flightsOf(GUESS_FLIGHT_COUNT)) : null;
+  const guesses = flightsOf(guessFlightCount(parts.predictor));
+  const lookAhead = guesses.length > 0 ? new LookAhead(shared, guesses) : null;
   return { cache, records, lookAhead, planner };
 }
 

@@ -8,6 +8,7 @@ export interface DecodeTotals {
   waitMs: number;
   manageMs: number;
   readBytes: number;
+  recordsRead: number;
   hitCount: number;
   missCount: number;
 }
@@ -18,9 +19,15 @@ const ZERO: DecodeTotals = {
   waitMs: 0,
   manageMs: 0,
   readBytes: 0,
+  recordsRead: 0,
   hitCount: 0,
   missCount: 0,
 };
+
+/** Records read so far, early and late. */
+export function recordsReadOf({ records, lookAhead }: Pick<Machine, "records" | "lookAhead">): number {
+  return records.recordsRead + (lookAhead?.recordsRead ?? 0);
+}
 
 /** Adds up what decoded tokens cost, apart from prompts, and tells a sink. */
 export class DecodeMeter {
@@ -55,6 +62,7 @@ export class DecodeMeter {
       waitMs: records.waitMs + residency.waitMs + (lookAhead?.waitMs ?? 0),
       manageMs: records.manageMs + (lookAhead?.manageMs ?? 0),
       readBytes: reader.stats().readBytes,
+      recordsRead: recordsReadOf(this.#machine),
       hitCount,
       missCount,
     };

@@ -33,11 +33,8 @@ export class EarlyGuess {
   /** By position in the lease: 1 where a slot was not filled. */
   readonly #unfilled: Uint8Array;
   #lease: NeuronLease | null = null;
-  /** Records that are read early, those that are given up included; where in the flight's order those begin that are to be checked. */
+  /** Records that are read early, those that are given up included. */
   #recordCount = 0;
-  #checkBegin = 0;
-  /** Reads, from the first on, whose records are in their slots. */
-  #placedReads = 0;
   #outcome: EarlyOutcome = NOTHING_LOST;
 
   constructor(parts: EarlyReadsParts, flight: Flight) {
@@ -68,10 +65,9 @@ export class EarlyGuess {
       if (flight.count > 0 && droppedCount === 0) {
         for (let record = 0; record < flight.count; record++) this.#early[flight.ids[record]!] = 1;
         this.#lease = lease;
-        this.#placedReads = 0;
         this.#recordCount = flight.count;
         flight.pending = reads.submit(flight, "speculative");
-        this.#checkBegin = this.#parts.verifier.arrange(flight);
+        this.#parts.verifier.arrange(flight);
         return;
       }
       const firstDropped = flight.ids[flight.count - droppedCount]!;
@@ -125,13 +121,13 @@ export class EarlyGuess {
 
   /** Puts what has landed into its slots, as far as that has not been done. */
   place(): void {
-    this.#parts.reads.place(this.#flight, this.#placedReads);
+    this.#parts.reads.placeRest(this.#flight);
     if (this.#outcome.cancelledCount > 0) this.#dropLost();
   }
 
   /** Checks what has landed. @throws BUNDLE_CHECKSUM. */
   check(): Promise<void> {
-    return this.#parts.verifier.check(this.#flight, this.#checkBegin);
+    return this.#parts.verifier.check(this.#flight);
   }
 
   /** Ends the lease. Returns how many records were read early, and how many of them are used. */
@@ -157,17 +153,12 @@ export class EarlyGuess {
       else flight.order[keptCount++] = record;
     }
     flight.count = keptCount;
-    this.#checkBegin = this.#parts.verifier.arrange(flight);
+    this.#parts.verifier.arrange(flight);
   }
 
   /** Lets the device go on with reads that waited for others to end, and puts what has landed into its slots. Never blocks. */
   pump(): void {
-    const { pending, plan } = this.#flight;
-    if (!pending) return;
-    const first = this.#placedReads;
-    // Whether a read that is under way has landed, the reader can only say after it has looked; then it also submits what waits.
-    while (this.#placedReads < plan.readCount && pending.landed(this.#placedReads)) this.#placedReads++;
-    this.#parts.reads.place(this.#flight, first, this.#placedReads);
+    this.#parts.reads.placeLanded(this.#flight);
   }
 
   /** Gives up what is under way, after an abort or an error. */

@@ -8,8 +8,9 @@ import {
   type TokenId,
 } from "@flashlm/contracts";
 import { assembleEngine, type Machine } from "./assemble.js";
-import { DecodeMeter } from "./decode-meter.js";
+import { DecodeMeter, recordsReadOf } from "./decode-meter.js";
 import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine-options.js";
+import { allUsed } from "./look-ahead.js";
 import type { MemoryPlan } from "./memory-plan.js";
 import { planEngine } from "./plan-engine.js";
 import { REPETITION_WINDOW_TOKENS } from "./sampling/index.js";
@@ -134,8 +135,8 @@ export class Engine implements TokenGenerator {
   }
 
   report(): GeneratorReport {
-    const { forward, records, lookAhead, reader, plan, loadReadBytes } = this.#machine;
-    const early = lookAhead?.stats();
+    const { forward, lookAhead, reader, plan, loadReadBytes } = this.#machine;
+    const early = lookAhead?.stats() ?? allUsed(forward.recordsAhead);
     const decode = this.#meter.totals;
     return {
       promptTokens: this.#promptTokens,
@@ -150,7 +151,8 @@ export class Engine implements TokenGenerator {
       decodeReadBytes: decode.readBytes,
       recordCount: decode.hitCount + decode.missCount,
       hitCount: decode.hitCount,
-      recordsRead: records.recordsRead + (early ? early.recordCount - early.cancelledCount : 0),
+      decodeRecordsRead: decode.recordsRead,
+      recordsRead: recordsReadOf(this.#machine),
       keptNeurons: forward.keptNeurons,
       possibleNeurons: this.#possibleNeurons,
       ...(early ? { lookAhead: early } : {}),

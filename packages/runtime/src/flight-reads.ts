@@ -109,14 +109,27 @@ export class FlightReads {
         offsetBytes,
       });
     }
+    flight.placedReads = 0;
     return this.#parts.reader.submit(this.#batch, { priority });
   }
 
-  /**
-   * After the landing of some of a flight's reads, or of all: records with a slot are copied there unless they were read in place; the others stay
-   * in the staging. Fills the addresses.
-   */
-  place(flight: Flight, firstRead = 0, endRead: number = flight.plan.readCount): void {
+  /** Lets the device go on with reads that waited for others to end, and places what has landed, in the order in which it was asked for. Never blocks. */
+  placeLanded(flight: Flight): void {
+    const { pending, plan } = flight;
+    if (!pending) return;
+    const first = flight.placedReads;
+    // Whether a read that is under way has landed, the reader can only say after it has looked; then it also submits what waits.
+    while (flight.placedReads < plan.readCount && pending.landed(flight.placedReads)) flight.placedReads++;
+    this.#place(flight, first, flight.placedReads);
+  }
+
+  /** After the landing of all that is needed: places what has not been placed yet. */
+  placeRest(flight: Flight): void {
+    this.#place(flight, flight.placedReads, flight.plan.readCount);
+  }
+
+  /** Records with a slot are copied there unless they were read in place; the others stay in the staging. Fills the addresses. */
+  #place(flight: Flight, firstRead: number, endRead: number): void {
     const { plan } = flight;
     const { strideBytes } = this.#parts.bundle.manifest.record;
     for (let read = firstRead; read < endRead; read++) {

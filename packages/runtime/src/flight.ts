@@ -42,6 +42,10 @@ export interface Flight {
   readyCount: number;
   last: boolean;
   pending: PendingReads | null;
+  /** Reads, from the first on, whose records have been put where they belong. */
+  placedReads: number;
+  /** Where in the order the records begin that are to be checked when they have landed. */
+  checkBegin: number;
 }
 
 /** Index in `Flight.words` of the first bias address. */
@@ -57,7 +61,9 @@ type Request =
   | "hitCount"
   | "readyCount"
   | "last"
-  | "pending";
+  | "pending"
+  | "placedReads"
+  | "checkBegin";
 
 /** The part of a flight that says what is asked for, before anything is. */
 function emptyRequest(neuronCount: number): Pick<Flight, Request> {
@@ -72,6 +78,8 @@ function emptyRequest(neuronCount: number): Pick<Flight, Request> {
     readyCount: 0,
     last: false,
     pending: null,
+    placedReads: 0,
+    checkBegin: 0,
   };
 }
 

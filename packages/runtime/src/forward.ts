@@ -25,7 +25,7 @@ export interface ForwardParts {
   readonly dense: boolean;
   /** Early reads of the next layer's records; null where nothing guesses them. */
   readonly lookAhead: LookAhead | null;
-  /** Whether they name what is computed then (`PredictorPart.lookAheadIsExact`). */
+  /** Whether a layer names what the next one computes (`PredictorPart.lookAheadIsExact`): its records are asked for then, and nothing is guessed. */
   readonly lookAheadIsExact: boolean;
   readonly embed: (tokens: ArrayLike<number>, tokenCount: number) => Promise<void> | void;
   /** Per layer, what comes before the FFN, in pieces. */
@@ -58,6 +58,11 @@ export class ForwardPass {
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
   }
 
+  /** Records that a layer has read for the next one, where it names what that computes; null where it does not. */
+  get recordsAhead(): number | null {
+    return this.#parts.lookAheadIsExact ? this.#demand.aheadCount : null;
+  }
+
   /** Neurons computed so far, over all layers and tokens. */
   get keptNeurons(): number {
     return this.#denseNeurons + this.#demand.namedNeurons;
@@ -76,7 +81,6 @@ export class ForwardPass {
   ): Promise<void> {
     const { bundle, state, residency, attentionPrograms, joinPrograms, embed, kernels, dense } = this.#parts;
     this.#parts.checkAbort();
-    this.#demand.startPass();
     this.#computed = null;
     state.tokenCount[0] = tokenCount;
     state.position[0] = position;
@@ -88,10 +92,7 @@ export class ForwardPass {
     for (let layerIndex = 0; layerIndex < attentionPrograms.length; layerIndex++) {
       await residency.need(`attention.${layerIndex}`);
       for (const piece of attentionPrograms[layerIndex]!) {
-        await this.#runPumping(piece, () => {
-          this.#finishComputed();
-          this.#demand.askKnown(layerIndex, windowTokens);
-        });
+        await this.#runBesideReads(piece);
         this.#parts.checkAbort();
       }
       const join = joinPrograms[layerIndex];
@@ -131,9 +132,9 @@ export class ForwardPass {
       await records.land(flight);
       await this.#activate(flight, flight.readyCount, flight.count, tokenCount);
       this.#parts.onActivations?.(flight, tokenCount);
-      await this.#runPumping(last ? flight.lastDown : flight.down);
+      await this.#runBesideReads(last ? flight.lastDown : flight.down);
       this.#parts.checkAbort();
-      if (last && lookAhead) this.#computed = flight;
+      if (last && !dense) this.#computed = flight;
       else records.finish(flight);
     }
   }
@@ -144,13 +145,14 @@ export class ForwardPass {
     this.#computed = null;
   }
 
-  /** Runs a program while the device is given what early reads still wait for it. @param also - what else there is to do then. */
-  async #runPumping(program: KernelProgram, also?: () => void): Promise<void> {
-    const { kernels, lookAhead } = this.#parts;
-    if (lookAhead) {
+  /** Runs a program; meanwhile the device is given what waits for it, what has landed is put where it belongs, and what has been computed is ended. */
+  async #runBesideReads(program: KernelProgram): Promise<void> {
+    const { kernels, lookAhead, records } = this.#parts;
+    if (this.#computed || lookAhead || records.isReading) {
       return runBeside(kernels, program, () => {
-        lookAhead.pump();
-        also?.();
+        this.#finishComputed();
+        lookAhead?.pump();
+        records.placeLanded();
       });
     }
     const running = kernels.run(program);

@@ -28,6 +28,12 @@ export interface LookAheadStats {
   readonly stopCount: number;
 }
 
+/** Where early reads are no guesses: all of them are used. Undefined where there is no look-ahead. */
+export function allUsed(recordCount: number | null): LookAheadStats | undefined {
+  if (recordCount === null) return undefined;
+  return { recordCount, usedCount: recordCount, cancelledCount: 0, wastedBytes: 0, stopCount: 0 };
+}
+
 interface LayerRecord {
   margin: number;
   usedShare: number;
@@ -148,6 +154,11 @@ export class LookAhead {
   reset(): void {
     this.#landed = null;
     for (const guess of this.#guesses) guess.reset();
+  }
+
+  /** Records that were read, used or not. */
+  get recordsRead(): number {
+    return this.#recordCount - this.#cancelledCount;
   }
 
   stats(): LookAheadStats {

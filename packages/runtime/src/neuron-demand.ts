@@ -12,14 +12,12 @@ export class NeuronDemand {
   readonly #cache: NeuronCache;
   readonly #predictor: SparsityPredictor;
   readonly #union: TokenUnion;
-  readonly #guessMask: Uint8Array;
-  /** Layer whose scores of this token the cache has been told already, or -1. */
-  #foreseenLayer = -1;
-  /** Layer whose neurons are those in `#union`, as an exact guess named them, and how many they are; or -1. */
-  #knownLayer = -1;
-  #knownCount = 0;
+  /** The next layer's neurons. */
+  readonly #nextIds: Uint32Array;
   /** Neurons named so far, over all layers and tokens. */
   namedNeurons = 0;
+  /** Records that were read before their layer came, because the one before had named them. */
+  aheadCount = 0;
 
   constructor(parts: ForwardParts) {
     this.#parts = parts;
@@ -27,49 +25,37 @@ export class NeuronDemand {
     this.#predictor = parts.predictor;
     const { neuronCount } = parts.bundle.manifest.model.ffn;
     this.#union = new TokenUnion(neuronCount);
-    this.#guessMask = new Uint8Array(parts.lookAhead ? neuronCount : 0);
-  }
-
-  /** Before a pass: what was guessed for another one is not known of this one. */
-  startPass(): void {
-    this.#knownLayer = -1;
+    this.#nextIds = new Uint32Array(neuronCount);
   }
 
   /**
    * Predicts the layer's neurons and asks for their records.
    *
-   * @returns What asks for those of the next layer as far as they can be guessed, or null; it runs no program.
+   * @returns What asks for those of the next layer as far as they are known or can be guessed, or null; it runs no program.
    */
   async ask(layerIndex: number, tokenCount: number, windowTokens: number): Promise<(() => void) | null> {
-    const { kernels, lookAhead, records, residency } = this.#parts;
+    const { kernels, records, residency } = this.#parts;
     await residency.need(`predictor.${layerIndex}`);
     const program = this.#predictor.scoreProgram(layerIndex);
     const scoring = program ? kernels.run(program) : undefined;
     if (scoring) await scoring;
     this.#parts.checkAbort();
     if (records.lastOpenLayer < layerIndex) await this.#predict(layerIndex, tokenCount, windowTokens);
-    this.#foreseenLayer = -1;
-    let guess: (() => void) | null = null;
-    if (tokenCount === 1 && lookAhead?.wants(layerIndex + 1)) {
-      const ahead = this.#predictor.lookAheadProgram?.(layerIndex);
-      const scoringAhead = ahead ? kernels.run(ahead) : undefined;
-      if (scoringAhead) await scoringAhead;
-      guess = () => this.#guess(lookAhead, layerIndex);
-    }
+    const askNext = tokenCount === 1 ? this.#nextOf(layerIndex, windowTokens) : null;
+    const ahead = askNext ? this.#predictor.lookAheadProgram?.(layerIndex) : null;
+    const scoringAhead = ahead ? kernels.run(ahead) : undefined;
+    if (scoringAhead) await scoringAhead;
     residency.done(`predictor.${layerIndex}`);
-    return guess;
+    return askNext;
   }
 
-  /** Where the guess of a single token's neurons is what they are, their records are asked for before its attention has been computed. */
-  askKnown(layerIndex: number, windowTokens: number): void {
-    if (this.#knownLayer !== layerIndex) return;
-    const { lookAhead, records } = this.#parts;
-    const { ids } = this.#union;
-    const count = this.#knownCount;
-    this.#knownLayer = -1;
-    this.namedNeurons += count;
-    const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
-    records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
+  #nextOf(layerIndex: number, windowTokens: number): (() => void) | null {
+    const { bundle, lookAhead, lookAheadIsExact } = this.#parts;
+    if (lookAheadIsExact) {
+      const isLast = layerIndex + 1 === bundle.manifest.layers.length;
+      return isLast ? null : () => this.#askAhead(layerIndex + 1, windowTokens);
+    }
+    return lookAhead?.wants(layerIndex + 1) ? () => this.#guess(lookAhead, layerIndex + 1) : null;
   }
 
   async #predict(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
@@ -77,8 +63,7 @@ export class NeuronDemand {
     const { mask } = state;
     this.namedNeurons += this.#predictor.predictInto(layerIndex, tokenCount, { mask: mask.bytes });
     const count = this.#union.of(mask.bytes, tokenCount, windowTokens);
-    const isToldAlready = this.#foreseenLayer === layerIndex;
-    const scores = tokenCount === 1 && !isToldAlready ? this.#predictor.scores?.(layerIndex) : undefined;
+    const scores = tokenCount === 1 ? this.#predictor.scores?.(layerIndex) : undefined;
     if (scores) this.#cache.foresee?.(layerIndex, scores);
     const { ids, steps } = this.#union;
     const early = lookAhead?.expect(layerIndex, ids, count) ?? null;
@@ -90,17 +75,25 @@ export class NeuronDemand {
     else records.begin(layerIndex, ids, count, windowTokens > 0 ? "window" : "none", { early });
   }
 
-  /** Behind this layer's demand, reads for the next one, which go on while this FFN and the next attention are computed. */
+  /** Where the layer before says what is computed, its reads go on while that one's FFN and this attention are computed; nothing is left to be read later. */
+  #askAhead(layerIndex: number, windowTokens: number): void {
+    const count = this.#foretell(layerIndex, 0);
+    this.namedNeurons += count;
+    const admit = windowTokens > 0 ? "window" : "none";
+    this.aheadCount += this.#parts.records.begin(layerIndex, this.#nextIds, count, admit);
+  }
+
+  /** The same with a guess, behind the demand of the layer before: reads that may turn out to be in vain, or not to be all. */
   #guess(lookAhead: LookAhead, layerIndex: number): void {
-    const margin = lookAhead.margin(layerIndex + 1);
-    this.#predictor.lookAheadInto?.(layerIndex, 1, { mask: this.#guessMask }, margin);
-    const scores = this.#predictor.lookAheadScores?.(layerIndex);
-    if (scores) this.#cache.foresee?.(layerIndex + 1, scores);
-    this.#foreseenLayer = this.#parts.lookAheadIsExact ? layerIndex + 1 : -1;
-    const count = this.#union.of(this.#guessMask, 1, 0);
-    lookAhead.guess(layerIndex + 1, this.#union.ids, count);
-    if (!this.#parts.lookAheadIsExact || margin !== 0 || !this.#cache.guessesOverlap) return;
-    this.#knownLayer = layerIndex + 1;
-    this.#knownCount = count;
+    const count = this.#foretell(layerIndex, lookAhead.margin(layerIndex));
+    lookAhead.guess(layerIndex, this.#nextIds, count);
+  }
+
+  /** Lists what the layer before names of this one, and tells the cache the scores. */
+  #foretell(layerIndex: number, margin: number): number {
+    const count = this.#predictor.lookAheadInto?.(layerIndex - 1, this.#nextIds, margin) ?? 0;
+    const scores = this.#predictor.lookAheadScores?.(layerIndex - 1);
+    if (scores) this.#cache.foresee?.(layerIndex, scores);
+    return count;
   }
 }

@@ -13,12 +13,19 @@ import { speculationBytes } from "./speculative/distributions.js";
 
 /** Chunks of records that may be in flight or in use at once; three keep a device busy while one is computed on. */
 export const FLIGHT_COUNT = 4;
-/** Chunks of early reads under way: those of a layer land while the next one's begin. */
-export const GUESS_FLIGHT_COUNT = 2;
+/** Chunks of guessed reads under way: those of a layer land while the next one's begin. */
+const GUESS_FLIGHT_COUNT = 2;
+
+type LookAheadKind = Pick<PredictorPart, "lookAhead" | "lookAheadIsExact">;
+
+/** Flights for what is guessed; what a layer's predecessor names for certain takes the others. */
+export function guessFlightCount({ lookAhead, lookAheadIsExact }: LookAheadKind): number {
+  return lookAhead && !lookAheadIsExact ? GUESS_FLIGHT_COUNT : 0;
+}
 
 /** All flights of an engine with that predictor. */
-export function flightCountOf({ lookAhead }: Pick<PredictorPart, "lookAhead">): number {
-  return FLIGHT_COUNT + (lookAhead ? GUESS_FLIGHT_COUNT : 0);
+export function flightCountOf(predictor: LookAheadKind): number {
+  return FLIGHT_COUNT + guessFlightCount(predictor);
 }
 
 /** Fixed words, lists and small tables; counted with slack for alignment. */

@@ -70,6 +70,11 @@ export class RecordStream {
     this.#verifier = parts.verifier;
   }
 
+  /** Whether reads are under way. */
+  get isReading(): boolean {
+    return this.#queue.some((flight) => flight.pending !== null);
+  }
+
   /** The layer that was begun last and is not finished, or -1. Layers are begun and finished in order. */
   get lastOpenLayer(): number {
     return this.#loads.at(-1)?.layerIndex ?? -1;
@@ -89,6 +94,7 @@ export class RecordStream {
    * open at once.
    *
    * @param early - by neuron, not 0 where the record is in its slot or on its way there, read early; borrowed until the layer is finished.
+   * @returns How many of them are not in the cache.
    */
   begin(
     layerIndex: number,
@@ -96,7 +102,7 @@ export class RecordStream {
     count: number,
     admit: AdmitMode,
     { steps, early = null }: { steps?: Uint8Array; early?: Uint8Array | null } = {},
-  ): void {
+  ): number {
     const start = performance.now();
     const own = this.#ids[this.#idsTurn]!;
     this.#idsTurn = (this.#idsTurn + 1) % this.#ids.length;
@@ -113,6 +119,7 @@ export class RecordStream {
     });
     this.pump();
     this.manageMs += performance.now() - start;
+    return lease.missCount;
   }
 
   /** Submits chunks while flights are free. Never blocks. */
@@ -120,6 +127,13 @@ export class RecordStream {
     for (const load of this.#loads) {
       while (this.#free.length > 0 && !load.isSubmitted) this.#submitChunk(load);
     }
+  }
+
+  /** Puts records that have landed where they belong, while something else is computed. Never blocks. */
+  placeLanded(): void {
+    const start = performance.now();
+    for (const flight of this.#queue) this.#reads.placeLanded(flight);
+    this.manageMs += performance.now() - start;
   }
 
   /** Next chunk in order, its hits ready to be computed. Null when the oldest layer has no more. */
@@ -135,9 +149,9 @@ export class RecordStream {
     this.waitMs += performance.now() - start;
     flight.pending = null;
     const landed = performance.now();
-    this.#reads.place(flight);
+    this.#reads.placeRest(flight);
     this.manageMs += performance.now() - landed;
-    await this.#verifier.check(flight, this.#verifier.arrange(flight));
+    await this.#verifier.check(flight);
   }
 
   /** The chunk has been computed: its staging is free. Ends the layer's lease after its last chunk. */
@@ -160,25 +174,34 @@ export class RecordStream {
     for (const load of this.#loads.splice(0)) load.lease.release({ loaded: false });
   }
 
-  /** Positions from `nextPosition` on whose misses should fit the staging; fills the wanted reads on the way. */
+  /**
+   * Positions from `nextPosition` on whose misses should fit the staging; fills the wanted reads on the way. What is read straight into a slot needs none: a
+   * record alone, where records are whole blocks.
+   */
   #collect(load: LayerLoad, flight: Flight): number {
     const { bundle, flightBytes, planner, slotBase } = this.#parts;
     const gapBytesMax = Math.min(planner.gapBytesMax, LIKELY_GAP_BYTES);
     const { strideBytes } = bundle.manifest.record;
     const layerOffset = bundle.manifest.layers[load.layerIndex]!.offsetBytes;
     const { lease } = load;
+    const isWhole = strideBytes % planner.alignmentBytes === 0 && layerOffset % planner.alignmentBytes === 0;
     const separateBytes = strideBytes + 2 * planner.alignmentBytes;
     let stagingBytes = separateBytes;
     let previousEnd = Number.NEGATIVE_INFINITY;
+    let isPreviousDirect = false;
     this.#reads.clear();
     while (load.nextMiss < lease.missCount) {
       const position = lease.missPositions[load.nextMiss]!;
       const id = load.ids[position]!;
       const offsetBytes = layerOffset + id * strideBytes;
       const gap = offsetBytes - previousEnd;
-      stagingBytes += gap <= gapBytesMax ? gap + strideBytes : separateBytes;
-      if (previousEnd > 0 && stagingBytes > flightBytes - 4 * planner.alignmentBytes) return position;
       const slot = lease.slots[position]!;
+      const joins = gap <= gapBytesMax;
+      const isDirect = !joins && isWhole && slot !== NO_SLOT;
+      if (joins) stagingBytes += gap + strideBytes + (isPreviousDirect ? separateBytes : 0);
+      else if (!isDirect) stagingBytes += separateBytes;
+      if (previousEnd > 0 && stagingBytes > flightBytes - 4 * planner.alignmentBytes) return position;
+      isPreviousDirect = isDirect;
       const target =
         slot === NO_SLOT ? TARGET_ANYWHERE : slotBase[load.layerIndex]!.offsetBytes + slot * strideBytes;
       this.#reads.want(flight, position - load.nextPosition, offsetBytes, target, gap === 0);
@@ -214,6 +237,7 @@ export class RecordStream {
     load.nextPosition = end;
     if (missCount > 0) {
       flight.pending = this.#reads.submit(flight, "demand");
+      this.#verifier.arrange(flight);
       this.recordsRead += missCount;
     }
     this.#queue.push(flight);

@@ -18,13 +18,9 @@ export class RecordVerifier {
     this.#unverifiedCount = Uint32Array.from(bundle.manifest.layers, (layer) => layer.neuronCount);
   }
 
-  /**
-   * Checks a flight's misses whose turn it is.
-   *
-   * @param begin - what {@link arrange} said of the flight.
-   * @throws BUNDLE_CHECKSUM, with the layer and the record.
-   */
-  async check(flight: Flight, begin: number): Promise<void> {
+  /** Checks a flight's misses whose turn it is, as {@link arrange} has found out. @throws BUNDLE_CHECKSUM, with the layer and the record. */
+  async check(flight: Flight): Promise<void> {
+    const begin = flight.checkBegin;
     if (begin === flight.count) return;
     const verified = this.#verified[flight.layerIndex]!;
     const expected = this.#bundle.recordChecksums(flight.layerIndex);
@@ -47,8 +43,12 @@ export class RecordVerifier {
     }
   }
 
-  /** Moves the misses that are to be checked to the end of the flight's order; where they begin. Misses are computed in any order. */
-  arrange({ layerIndex, hitCount, count, ids, order }: Flight): number {
+  /** Moves the misses that are to be checked to the end of the flight's order, and notes where they begin. Misses are computed in any order. */
+  arrange(flight: Flight): void {
+    flight.checkBegin = this.#arranged(flight);
+  }
+
+  #arranged({ layerIndex, hitCount, count, ids, order }: Flight): number {
     if (this.#when === "always") return hitCount;
     if (this.#when === "never" || this.#unverifiedCount[layerIndex] === 0) return count;
     const verified = this.#verified[layerIndex]!;

@@ -88,10 +88,10 @@ describe.skipIf(path === null)("look-ahead", () => {
       ...guessed,
       create: (context) => ({
         ...guessed.create(context),
-        lookAheadInto(layerIndex, _tokenCount, { mask }, margin) {
+        lookAheadInto(layerIndex, ids, margin) {
           if (layerIndex === 0) margins.push(margin);
-          mask.fill(1);
-          return mask.length;
+          for (let id = 0; id < ids.length; id++) ids[id] = id;
+          return ids.length;
         },
       }),
     };

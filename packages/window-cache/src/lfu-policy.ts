@@ -84,7 +84,7 @@ class LfuPolicy implements ResidencyPolicy {
   chooseVictims(view: PolicyView, token: number, neededCount: number, target: Uint32Array): number {
     const layer = this.#layers[view.layerIndex]!;
     const selector = this.#selector;
-    selector.offer(view, token, layer.scoreByUnit);
+    selector.offerByUnit(view, token, layer.scoreByUnit);
     const mostCount = Math.min(neededCount, target.length, selector.count);
     selector.select(mostCount);
     const victims = this.#victimScores.subarray(0, mostCount);

@@ -1,5 +1,4 @@
 import type { CacheOptions, PolicyView, ResidencyPolicy } from "@flashlm/contracts";
-import { NO_SLOT } from "@flashlm/contracts";
 import { VictimSelector } from "./select-victims.js";
 
 /**
@@ -12,14 +11,7 @@ export function lruPolicy(options: Pick<CacheOptions, "layers">): ResidencyPolic
   return {
     name: "lru",
     chooseVictims(view: PolicyView, token: number, neededCount: number, target: Uint32Array): number {
-      const { slotCount, unitBySlot, lastUsedToken, pinned, leased } = view;
-      selector.clear();
-      for (let slot = 0; slot < slotCount; slot++) {
-        const unit = unitBySlot[slot]!;
-        const used = lastUsedToken[slot]!;
-        if (unit === NO_SLOT || used >= token || pinned[slot] === 1 || leased[slot] !== 0) continue;
-        selector.push(used, unit, slot);
-      }
+      selector.offerBySlot(view, token, view.lastUsedToken);
       return selector.take(Math.min(neededCount, target.length, selector.count), target);
     },
   };

@@ -1,5 +1,6 @@
 import type { CacheOptions, CachePart, NeuronCache, ResidencyPolicy } from "@flashlm/contracts";
 import { assert, NO_SLOT } from "@flashlm/contracts";
+import { checkOptions } from "./checks.js";
 import type { LayerState } from "./layer-state.js";
 import { SlotCache } from "./slot-cache.js";
 import { windowPolicy } from "./window-policy.js";
@@ -38,15 +39,15 @@ class SlotMapCache extends SlotCache {
     assert(victimCount <= lackingCount, `policy ${this.#policy.name} chose more victims than were needed`);
     for (let index = 0; index < victimCount; index++) {
       const slot = this.#victims[index]!;
-      const legal =
-        slot < layer.slotCount &&
-        layer.unitBySlot[slot] !== NO_SLOT &&
-        layer.pinned[slot] === 0 &&
-        layer.leased[slot] === 0;
-      assert(legal, `policy ${this.#policy.name} chose slot ${slot}, which is empty, pinned or leased`);
+      if (!isLegalVictim(layer, slot)) this.#refuse(slot);
       this.giveBack(layer, slot);
-      this.evictCount++;
     }
+    this.evictCount += victimCount;
+  }
+
+  /** Apart from the loop: a message for every slot would cost more than all else there. */
+  #refuse(slot: number): never {
+    assert(false, `policy ${this.#policy.name} chose slot ${slot}, which is empty, pinned or leased`);
   }
 
   protected takeSlot(layer: LayerState): number {
@@ -57,6 +58,10 @@ class SlotMapCache extends SlotCache {
     this.#freeSlots[layer.layerIndex]![layer.slotCount - layer.usedCount] = slot;
     layer.clear(slot);
   }
+}
+
+function isLegalVictim({ leased, pinned, slotCount, unitBySlot }: LayerState, slot: number): boolean {
+  return slot < slotCount && unitBySlot[slot] !== NO_SLOT && pinned[slot] === 0 && leased[slot] === 0;
 }
 
 /** Makes a policy for one cache; it may keep counts of its layers' units. */
@@ -77,8 +82,11 @@ export function slotMapCacheWith(policy: ResidencyPolicy | PolicyFactory, name =
   const partName = typeof policy === "function" ? name : nameWith(policy);
   return {
     name: partName,
-    create: (options: CacheOptions): NeuronCache =>
-      new SlotMapCache(options, typeof policy === "function" ? policy(options) : policy, partName),
+    create(options: CacheOptions): NeuronCache {
+      // Before a policy allocates by them.
+      checkOptions(options);
+      return new SlotMapCache(options, typeof policy === "function" ? policy(options) : policy, partName);
+    },
   };
 }
 

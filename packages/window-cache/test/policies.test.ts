@@ -1,4 +1,4 @@
-import { FlashlmError, type NeuronCache } from "@flashlm/contracts";
+import { FlashlmError, type NeuronCache, NO_SLOT, type PolicyView } from "@flashlm/contracts";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseCache } from "../src/index.js";
@@ -182,10 +182,24 @@ describe("foresight policy", () => {
     expect(Array.from(cache.residentIds(0))).toEqual([0, 3, 4]);
   });
 
+  it("keeps longest what came after the last scores", () => {
+    const cache = create("foresight:0.5", layer);
+    use(cache, [0, 1, 2]);
+    foresee(cache, [9, 8, 7, -9, -9, -9]);
+    use(cache, [3]);
+    // Unit 3 scored least, but not while it had a slot.
+    use(cache, [4]);
+    expect(Array.from(cache.residentIds(0))).toEqual([0, 3, 4]);
+    foresee(cache, [9, 9, 9, 3, 4, 9]);
+    use(cache, [5]);
+    expect(Array.from(cache.residentIds(0))).toEqual([0, 4, 5]);
+  });
+
   it("makes room for guesses by the scores of the token before", () => {
     const cache = create("foresight:1", layer);
-    foresee(cache, [3, 1, 2, -9, -9, -9]);
     use(cache, [0, 1, 2]);
+    foresee(cache, [3, 1, 2, -9, -9, -9]);
+    use(cache, [0]);
     cache.acquire(0, Uint32Array.of(4), 1, "guess").release();
     expect(Array.from(cache.residentIds(0))).toEqual([0, 2, 4]);
   });
@@ -217,18 +231,46 @@ describe("cache option", () => {
 });
 
 describe("victim selector", () => {
-  it("finds the smallest keys, of equal ones the highest units, as sorting does", () => {
-    fc.assert(
-      fc.property(fc.array(fc.nat(6), { maxLength: 60 }), fc.nat(60), (keys, wanted) => {
-        const selector = new VictimSelector(60);
-        for (const [slot, key] of keys.entries()) selector.push(key, slot, slot);
-        const count = Math.min(wanted, keys.length);
-        selector.select(count);
-        const found = Array.from({ length: count }, (_, index) => selector.slot(index)).sort((a, b) => a - b);
-        const sorted = [...keys.keys()].sort((a, b) => keys[a]! - keys[b]! || b - a);
-        expect(found).toEqual(sorted.slice(0, count).sort((a, b) => a - b));
-      }),
-      { numRuns: 1000, seed: 3 },
-    );
-  });
+  /** A layer whose slot n holds unit n; slots of `busy` may not be given up, for one reason or another. */
+  const viewOf = (slotCount: number, busy: readonly number[]): PolicyView => {
+    const units = Uint32Array.from({ length: slotCount }, (_, slot) => slot);
+    const marked = (rest: number): Uint8Array =>
+      Uint8Array.from(units, (slot) => (busy.includes(slot) && slot % 4 === rest ? 1 : 0));
+    return {
+      layerIndex: 0,
+      slotCount,
+      slotByUnit: units,
+      unitBySlot: units.map((slot) => (busy.includes(slot) && slot % 4 === 0 ? NO_SLOT : slot)),
+      lastUsedToken: Float64Array.from(marked(1), (mark) => (mark === 1 ? 7 : 6)),
+      pinned: marked(2),
+      leased: marked(3),
+    };
+  };
+
+  it.each([60, 600])(
+    "finds the smallest keys, of equal ones the highest units, as sorting does: %i slots",
+    (most) => {
+      const lists = fc.tuple(
+        fc.array(fc.nat(most / 10), { maxLength: most }),
+        fc.array(fc.nat(most)),
+        fc.nat(most),
+      );
+      fc.assert(
+        fc.property(lists, fc.boolean(), ([keys, busy, wanted], isBySlot) => {
+          const selector = new VictimSelector(most);
+          const view = viewOf(keys.length, busy);
+          if (isBySlot) selector.offerBySlot(view, 7, keys);
+          else selector.offerByUnit(view, 7, keys);
+          const free = [...keys.keys()].filter((slot) => !busy.includes(slot));
+          expect(selector.count).toBe(free.length);
+          const count = Math.min(wanted, free.length);
+          const target = new Uint32Array(most);
+          expect(selector.take(count, target)).toBe(count);
+          const sorted = free.sort((a, b) => keys[a]! - keys[b]! || b - a).slice(0, count);
+          expect([...target.subarray(0, count)].sort((a, b) => a - b)).toEqual(sorted.sort((a, b) => a - b));
+        }),
+        { numRuns: 1000, seed: 3 },
+      );
+    },
+  );
 });

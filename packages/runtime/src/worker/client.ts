@@ -23,6 +23,7 @@ const EMPTY_REPORT: GeneratorReport = {
   decodeReadBytes: 0,
   recordCount: 0,
   hitCount: 0,
+  decodeRecordsRead: 0,
   recordsRead: 0,
   keptNeurons: 0,
   possibleNeurons: 0,
