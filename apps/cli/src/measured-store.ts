@@ -146,12 +146,14 @@ interface LookAheadRecord extends LookAheadShares {
 /** Fewer records than this were read early: too few to say anything of the next run. */
 const EARLY_RECORDS_MIN = 256;
 
+const NOTHING_EARLY = { recordCount: 0, usedCount: 0, cancelledCount: 0 };
+
 /** Keeps what became of the early reads of a run, where there were enough of them and some were of use. */
 export function saveLookAhead(bundle: BundleIndex, sparsity: string, report: GeneratorReport): void {
-  const { recordCount, usedCount } = report.lookAhead ?? { recordCount: 0, usedCount: 0 };
+  const { recordCount, usedCount, cancelledCount } = report.lookAhead ?? NOTHING_EARLY;
   if (recordCount < EARLY_RECORDS_MIN || usedCount === 0) return;
   // What was wanted and read late. The first layer's records are, always: they count against the share of the others, which is as well.
-  const lateCount = report.recordCount - report.hitCount;
+  const lateCount = Math.max(0, report.decodeRecordsRead - (recordCount - cancelledCount));
   const shares: LookAheadRecord = {
     recordCount,
     usedShare: usedCount / recordCount,

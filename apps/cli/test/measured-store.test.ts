@@ -17,16 +17,15 @@ afterAll(() => {
 const bundle = { manifest: { source: { contentHash: "made" }, dtype: "f32" } } as unknown as BundleIndex;
 const reportOf = (early: number, used: number, late: number): GeneratorReport =>
   ({
-    recordCount: 5000,
-    hitCount: 5000 - late,
-    lookAhead: { recordCount: early, usedCount: used, stopCount: 0 },
+    decodeRecordsRead: early - 50 + late,
+    lookAhead: { recordCount: early, usedCount: used, cancelledCount: 50, stopCount: 0 },
   }) as GeneratorReport;
 
 it("keeps what became of early reads, by predictor; too few of them, or none of use, say nothing", () => {
   expect(loadLookAhead(bundle, "lowrank")).toBeNull();
   saveLookAhead(bundle, "lowrank", reportOf(100, 90, 10));
   saveLookAhead(bundle, "lowrank", reportOf(1000, 0, 100));
-  saveLookAhead(bundle, "lowrank", { recordCount: 10, hitCount: 5 } as GeneratorReport);
+  saveLookAhead(bundle, "lowrank", { decodeRecordsRead: 10 } as GeneratorReport);
   expect(loadLookAhead(bundle, "lowrank")).toBeNull();
   // 600 of 1000 were wanted, and 200 more that nobody guessed.
   saveLookAhead(bundle, "lowrank", reportOf(1000, 600, 200));

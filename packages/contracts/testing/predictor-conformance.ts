@@ -73,7 +73,9 @@ function maskTests(subject: () => Subject, part: PredictorPart): void {
       if (part.dense) expect(count).toBe(elementCount);
     }
   });
+}
 
+function pureTests(subject: () => Subject): void {
   it("predicts the same for the same hidden state, whatever came before", async () => {
     const elementCount = 2 * neuronCountOf(subject(), 0);
     const first = new Uint8Array(elementCount);
@@ -121,6 +123,38 @@ function scoreTests(subject: () => Subject): void {
   });
 }
 
+function lookAheadTests(subject: () => Subject, part: PredictorPart): void {
+  it("names neurons of the next layer in order, a surer guess some of them, an exact one those that are predicted then", async () => {
+    const { context, predictor, layerCount } = subject();
+    if (!predictor.lookAheadInto) return expect(part.lookAhead ?? false).toBe(false);
+    for (let layerIndex = 0; layerIndex + 1 < layerCount; layerIndex++) {
+      const neuronCount = neuronCountOf(subject(), layerIndex + 1);
+      const [row, nextRow] = [hiddenRows(subject(), 1, 30 + layerIndex), hiddenRows(subject(), 1, 31)];
+      await predict(subject(), layerIndex, row, new Uint8Array(neuronCountOf(subject(), layerIndex)));
+      const program = predictor.lookAheadProgram?.(layerIndex);
+      if (program) await context.kernels.run(program);
+      const guess = (margin: number): number[] => {
+        const ids = new Uint32Array(neuronCount);
+        return [...ids.subarray(0, predictor.lookAheadInto!(layerIndex, ids, margin))];
+      };
+      const guessed = guess(0);
+      expect(guessed).toEqual([...new Set(guessed)].sort((a, b) => a - b));
+      expect(guessed.every((id) => id < neuronCount)).toBe(true);
+      expect(guess(0.5).every((id) => guessed.includes(id))).toBe(true);
+      if (!part.lookAheadIsExact) continue;
+      const mask = new Uint8Array(neuronCount);
+      expect(await predict(subject(), layerIndex + 1, nextRow, mask)).toBe(guessed.length);
+      expect(guessed.every((id) => mask[id] === 1)).toBe(true);
+    }
+    const lastLayer = layerCount - 1;
+    const roomy = new Uint32Array(neuronCountOf(subject(), lastLayer));
+    expect(codeOf(() => predictor.lookAheadInto!(lastLayer, roomy, 0))).toBe("PREDICTOR_SHAPE");
+    expect(codeOf(() => predictor.lookAheadInto!(lastLayer - 1, roomy.subarray(1), 0))).toBe(
+      "PREDICTOR_SHAPE",
+    );
+  });
+}
+
 /** Registers the tests that every {@link PredictorPart} must pass. The kernel set of the context is closed by its maker. */
 export function predictorConformance({ name, part, createContext }: PredictorConformanceOptions): void {
   describe(`predictor conformance: ${name}`, () => {
@@ -132,7 +166,10 @@ export function predictorConformance({ name, part, createContext }: PredictorCon
     });
 
     maskTests(subject, part);
+    // Where the layer before says what is computed, a layer's own hidden state says nothing.
+    if (!part.lookAheadIsExact) pureTests(subject);
     scoreTests(subject);
+    lookAheadTests(subject, part);
 
     it("refuses layers, token counts and masks that do not fit", () => {
       const { predictor, context, layerCount } = subject();
