@@ -29,6 +29,9 @@ export interface Flight {
   readonly down: KernelProgram;
   /** For a layer's last chunk: adds the bias of the down projection where the model has one. */
   readonly lastDown: KernelProgram;
+  /** Activations and down projection at once, where nothing is on its way; the second one for a layer's last chunk. */
+  readonly feedForward: KernelProgram;
+  readonly lastFeedForward: KernelProgram;
   readonly verify: KernelProgram;
   readonly plan: ReadPlan;
   /** Per wanted extent: its first position in the chunk, how many records it has (one unless without a slot), and the slot's offset or TARGET_ANYWHERE. */
@@ -132,6 +135,7 @@ export function createFlight(
     ...activation,
     target: state.ffnOutput,
   };
+  const lastDown: KernelOp = model.ffn.bias ? { ...down, bias: bias(2) } : down;
   const mask = { base: state.mask.base, stride: neuronCount };
   return {
     staging: memory.allocate(plan.flightBytes, BLOCK_ALIGNMENT_BYTES),
@@ -143,7 +147,9 @@ export function createFlight(
     activations: kernels.compile([activations]),
     maskedActivations: kernels.compile([{ ...activations, mask }]),
     down: kernels.compile([down]),
-    lastDown: kernels.compile([model.ffn.bias ? { ...down, bias: bias(2) } : down]),
+    lastDown: kernels.compile([lastDown]),
+    feedForward: kernels.compile([activations, down]),
+    lastFeedForward: kernels.compile([activations, lastDown]),
     verify: kernels.compile([
       { op: "crc32c", addresses, ...range, lengthBytes: record.strideBytes, checksums },
     ]),

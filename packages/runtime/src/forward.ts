@@ -5,7 +5,8 @@ import type {
   NeuronCache,
   SparsityPredictor,
 } from "@flashlm/contracts";
-import { BIAS_WORD_INDEX, type Flight } from "./flight.js";
+import { FfnBiases } from "./ffn-biases.js";
+import type { Flight } from "./flight.js";
 import type { LookAhead } from "./look-ahead.js";
 import { NeuronDemand } from "./neuron-demand.js";
 import type { RecordStream } from "./record-stream.js";
@@ -46,6 +47,7 @@ export interface ForwardParts {
 export class ForwardPass {
   readonly #parts: ForwardParts;
   readonly #demand: NeuronDemand;
+  readonly #biases: FfnBiases;
   readonly #allIds: Uint32Array;
   #denseNeurons = 0;
   /** A layer's last chunk that has been computed but not ended: that is done beside the next program. */
@@ -55,6 +57,7 @@ export class ForwardPass {
     this.#parts = parts;
     const { neuronCount } = parts.bundle.manifest.model.ffn;
     this.#demand = new NeuronDemand(parts);
+    this.#biases = new FfnBiases(parts.bundle, parts.residency);
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
   }
 
@@ -92,7 +95,8 @@ export class ForwardPass {
     for (let layerIndex = 0; layerIndex < attentionPrograms.length; layerIndex++) {
       await residency.need(`attention.${layerIndex}`);
       for (const piece of attentionPrograms[layerIndex]!) {
-        await this.#runBesideReads(piece);
+        const running = this.#runBesideReads(piece);
+        if (running) await running;
         this.#parts.checkAbort();
       }
       const join = joinPrograms[layerIndex];
@@ -111,7 +115,7 @@ export class ForwardPass {
 
   /** The layer's FFN, record chunk by record chunk: activations of hits while misses land, then the down projection in neuron order. */
   async #feedForward(layerIndex: number, tokenCount: number, windowTokens: number): Promise<void> {
-    const { records, dense, lookAhead } = this.#parts;
+    const { records, dense } = this.#parts;
     let guess: (() => void) | null = null;
     if (!dense) guess = await this.#demand.ask(layerIndex, tokenCount, windowTokens);
     else {
@@ -125,18 +129,48 @@ export class ForwardPass {
       if (!flight) break;
       last = flight.last;
       flight.words[2] = flight.count;
-      this.#pointAtBiases(flight);
-      await this.#activate(flight, 0, flight.readyCount, tokenCount, guess);
+      this.#biases.pointAt(flight);
+      if (this.#isWhole(flight, tokenCount)) await this.#computeWhole(flight, tokenCount, guess);
+      else await this.#computeLanding(flight, tokenCount, guess, first && !dense);
       guess = null;
-      if (first && !dense) await lookAhead?.land(layerIndex);
-      await records.land(flight);
-      await this.#activate(flight, flight.readyCount, flight.count, tokenCount);
-      this.#parts.onActivations?.(flight, tokenCount);
-      await this.#runBesideReads(last ? flight.lastDown : flight.down);
       this.#parts.checkAbort();
       if (last && !dense) this.#computed = flight;
       else records.finish(flight);
     }
+  }
+
+  /** Whether nothing is awaited for a chunk, and every token wants all of its neurons. */
+  #isWhole(flight: Flight, tokenCount: number): boolean {
+    const { dense, lookAhead, records } = this.#parts;
+    return flight.count > 0 && (dense || tokenCount === 1) && !lookAhead && records.hasLanded(flight);
+  }
+
+  /** @param meanwhile - what else there is to do. */
+  async #computeWhole(flight: Flight, tokenCount: number, meanwhile: (() => void) | null): Promise<void> {
+    await this.#parts.records.land(flight);
+    const program = flight.last ? flight.lastFeedForward : flight.feedForward;
+    await this.#computeOrder(flight, 0, flight.count, program, meanwhile);
+    this.#parts.onActivations?.(flight, tokenCount);
+  }
+
+  /** A chunk some of whose records are on their way: hits first. @param isFirst - of its layer, for which some may have been read early on a guess. */
+  async #computeLanding(
+    flight: Flight,
+    tokenCount: number,
+    meanwhile: (() => void) | null,
+    isFirst: boolean,
+  ): Promise<void> {
+    const { dense, kernels, lookAhead, onActivations, records } = this.#parts;
+    const program = tokenCount > 1 && !dense ? flight.maskedActivations : flight.activations;
+    await this.#computeOrder(flight, 0, flight.readyCount, program, meanwhile);
+    if (isFirst) await lookAhead?.land(flight.layerIndex);
+    await records.land(flight);
+    await this.#computeOrder(flight, flight.readyCount, flight.count, program, null);
+    onActivations?.(flight, tokenCount);
+    const down = flight.last ? flight.lastDown : flight.down;
+    // While guesses are read, every look at them lets the device go on.
+    const running = lookAhead ? this.#runBesideReads(down) : kernels.run(down);
+    if (running) await running;
   }
 
   #finishComputed(): void {
@@ -146,7 +180,7 @@ export class ForwardPass {
   }
 
   /** Runs a program; meanwhile the device is given what waits for it, what has landed is put where it belongs, and what has been computed is ended. */
-  async #runBesideReads(program: KernelProgram): Promise<void> {
+  #runBesideReads(program: KernelProgram): void | Promise<void> {
     const { kernels, lookAhead, records } = this.#parts;
     if (this.#computed || lookAhead || records.isReading) {
       return runBeside(kernels, program, () => {
@@ -155,39 +189,22 @@ export class ForwardPass {
         records.placeLanded();
       });
     }
-    const running = kernels.run(program);
-    if (running) await running;
+    return kernels.run(program);
   }
 
-  /** Biases are resident with the layer's attention, whose place may change from token to token. */
-  #pointAtBiases(flight: Flight): void {
-    const { bundle, residency } = this.#parts;
-    if (!bundle.manifest.model.ffn.bias) return;
-    for (const [index, part] of ["gate", "up", "down"].entries()) {
-      const name = `layers.${flight.layerIndex}.ffn.${part}.bias`;
-      if (bundle.hasTensor(name))
-        flight.words[BIAS_WORD_INDEX + index] = residency.address(
-          `attention.${flight.layerIndex}`,
-          bundle.tensor(name),
-        );
-    }
-  }
-
-  /** @param meanwhile - what else there is to do. */
-  async #activate(
+  /** Runs a program over a part of a flight's order. @param meanwhile - what else there is to do. */
+  async #computeOrder(
     flight: Flight,
     orderBegin: number,
     orderEnd: number,
-    tokenCount: number,
-    meanwhile: (() => void) | null = null,
+    program: KernelProgram,
+    meanwhile: (() => void) | null,
   ): Promise<void> {
     if (orderBegin === orderEnd) return meanwhile?.();
     flight.words[0] = orderBegin;
     flight.words[1] = orderEnd;
-    const masked = tokenCount > 1 && !this.#parts.dense;
-    const program = masked ? flight.maskedActivations : flight.activations;
-    if (meanwhile) return runBeside(this.#parts.kernels, program, meanwhile);
-    const running = this.#parts.kernels.run(program);
+    const { kernels } = this.#parts;
+    const running = meanwhile ? runBeside(kernels, program, meanwhile) : kernels.run(program);
     if (running) await running;
   }
 

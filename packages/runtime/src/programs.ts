@@ -13,23 +13,31 @@ import type { MemoryPlan } from "./memory-plan.js";
 import type { Residency } from "./residency.js";
 import type { RunState } from "./run-state.js";
 
-/** Weights that a piece of a layer's attention reads at least: some tenths of a millisecond, beside which a call costs nothing. */
-const PIECE_BYTES_MIN = 8 * 1024 * 1024;
+/**
+ * Weights that a piece of a layer's attention reads at least: milliseconds, in which a disk ends fewer reads than are under way, and beside which the tenth of one that
+ * passes between two programs is little.
+ */
+const PIECE_BYTES_MIN = 48 * 1024 * 1024;
 
 /** Splits a layer's ops into pieces, after each of which the engine looks at its reads and at whether to stop. */
-function pieces(ops: readonly KernelOp[]): KernelOp[][] {
+export function pieces(ops: readonly KernelOp[]): KernelOp[][] {
   const split: KernelOp[][] = [[]];
-  let weightBytes = 0;
+  let restBytes = ops.reduce((total, op) => total + weightBytes(op), 0);
+  let pieceBytes = 0;
   for (const op of ops) {
-    if (weightBytes >= PIECE_BYTES_MIN) {
+    if (pieceBytes >= PIECE_BYTES_MIN && restBytes >= PIECE_BYTES_MIN) {
       split.push([]);
-      weightBytes = 0;
+      pieceBytes = 0;
     }
     split.at(-1)!.push(op);
-    if (op.op === "matmul")
-      weightBytes += op.weight.rowCount * rowBytes(op.weight.dtype, op.weight.columnCount);
+    pieceBytes += weightBytes(op);
+    restBytes -= weightBytes(op);
   }
   return split;
+}
+
+function weightBytes(op: KernelOp): number {
+  return op.op === "matmul" ? op.weight.rowCount * rowBytes(op.weight.dtype, op.weight.columnCount) : 0;
 }
 
 /** Compiles what the model's family does around the FFN of each layer; attention in one piece or, with large weights, in several. @throws ENGINE_CONTRACT for an unknown family. */

@@ -136,6 +136,12 @@ export class RecordStream {
     this.manageMs += performance.now() - start;
   }
 
+  /** Whether a chunk's records are all there. Never blocks. */
+  hasLanded(flight: Flight): boolean {
+    this.#reads.placeLanded(flight);
+    return flight.pending === null || flight.placedReads === flight.plan.readCount;
+  }
+
   /** Next chunk in order, its hits ready to be computed. Null when the oldest layer has no more. */
   next(): Flight | null {
     return this.#queue[0] ?? null;

@@ -1,21 +1,33 @@
-import type { KernelProgram, KernelSet } from "@flashlm/contracts";
+import type { KernelProgram, KernelSet, StartedProgram } from "@flashlm/contracts";
 
 /**
  * Runs a program while `work` is done, which must not touch what the program reads and writes, nor the kernels. Where they cannot do both at once, the work
- * comes first. @throws what either throws; the program has ended then.
+ * comes first. Returns a promise only where the kernels do, or where the work failed. @throws what either throws; the program has ended then.
  */
-export async function runBeside(kernels: KernelSet, program: KernelProgram, work: () => void): Promise<void> {
+export function runBeside(
+  kernels: KernelSet,
+  program: KernelProgram,
+  work: () => void,
+): void | Promise<void> {
   const started = kernels.start?.(program);
+  if (!started) {
+    work();
+    return kernels.run(program);
+  }
   try {
     work();
   } catch (error) {
-    try {
-      await started?.finish();
-    } catch {
-      // What the work says matters more than a fault of the program.
-    }
-    throw error;
+    return failAfter(started, error);
   }
-  const running = started ? started.finish() : kernels.run(program);
-  if (running) await running;
+  return started.finish();
+}
+
+/** What the work says matters more than a fault of the program. */
+async function failAfter(started: StartedProgram, error: unknown): Promise<never> {
+  try {
+    await started.finish();
+  } catch {
+    // See above.
+  }
+  throw error;
 }

@@ -45,6 +45,6 @@ it("ends the program before it passes on what the work threw", async () => {
 it("passes on a fault of the program", async () => {
   for (const starts of [true, false]) {
     const { kernels } = notingKernels(starts, new Error("fault"));
-    await expect(runBeside(kernels, PROGRAM, () => {})).rejects.toThrow("fault");
+    await expect(async () => runBeside(kernels, PROGRAM, () => {})).rejects.toThrow("fault");
   }
 });
