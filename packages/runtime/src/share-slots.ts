@@ -7,13 +7,19 @@ import { sum } from "./plan-sizes.js";
 const FIRST_WINDOW_FACTOR = 2;
 
 /**
+ * By which power of what a layer names, beside the mean, its window counts for more where the others' reads are made early: those of a layer have the time of one layer, so that they should not be many
+ * more than another's. More of it reads more in all (docs/decisions/0030-one-lease-a-layer.md).
+ */
+const EVENNESS = 0.3;
+
+/**
  * Divides slots among layers. With their demand known, each layer gets what one and the same window of tokens names in it, for the
  * longest window that fits; so a layer that names twice as much has twice the slots, and no layer forgets sooner than another. Without, all
  * get the same number. What is left over goes towards the next longer window.
  *
  * @param demands - by layer, or null where that of some layer is not known.
  * @param totalCount - slots to give, a whole number.
- * @param lookAhead - whether each layer but the first is read early; then the first one's window is longer.
+ * @param lookAhead - whether each layer but the first is read early; then the first one's window is longer, and layers that name much get more than their window's.
  * @returns Slots by layer: whole numbers, at most the layer's neurons, together exactly `totalCount` or all neurons if those are fewer. One
  *   token's neurons of every layer where `totalCount` allows it.
  */
@@ -29,16 +35,23 @@ export function shareSlots(
 
 /** Neurons by layer of one token, then of windows of 1, 2, ... tokens. */
 function windowLevels(demands: readonly LayerDemand[], lookAhead: boolean): number[][] {
-  const level = (windowTokens: number, firstFactor: number): number[] =>
+  const named = demands.map((demand) => windowNeurons(demand, 1));
+  const meanCount = sum(named) / named.length;
+  const factors = demands.map((_, layerIndex): { readonly window: number; readonly count: number } => {
+    if (!lookAhead) return { window: 1, count: 1 };
+    if (layerIndex === 0) return { window: FIRST_WINDOW_FACTOR, count: 1 };
+    return { window: 1, count: meanCount > 0 ? (named[layerIndex]! / meanCount) ** EVENNESS : 1 };
+  });
+  const ofToken = demands.map(({ neuronCount }, layerIndex) =>
+    Math.min(neuronCount, Math.ceil(named[layerIndex]!)),
+  );
+  const ofWindow = (windowTokens: number): number[] =>
     demands.map((demand, layerIndex) => {
-      const tokens = layerIndex === 0 ? firstFactor * windowTokens : windowTokens;
-      return Math.min(demand.neuronCount, Math.ceil(windowNeurons(demand, tokens)));
+      const { window, count } = factors[layerIndex]!;
+      const wanted = Math.ceil(count * windowNeurons(demand, window * windowTokens));
+      return Math.min(demand.neuronCount, Math.max(ofToken[layerIndex]!, wanted));
     });
-  const firstFactor = lookAhead ? FIRST_WINDOW_FACTOR : 1;
-  return [
-    level(1, 1),
-    ...Array.from({ length: DEMAND_WINDOW_MAX }, (_, index) => level(index + 1, firstFactor)),
-  ];
+  return [ofToken, ...Array.from({ length: DEMAND_WINDOW_MAX }, (_, index) => ofWindow(index + 1))];
 }
 
 /** As many for every layer as the smallest one has neurons, then as the next one has, and so on. */

@@ -87,6 +87,21 @@ describe("sharing slots", () => {
     expect(total(longer)).toBe(4000);
   });
 
+  it("gives layers that name much more than their window where they are read early, and none less than a token names", () => {
+    const demands = [0.05, 0.025, 0.05, 0.1].map((share) => uniformDemand(2000, share));
+    for (const totalCount of [900, 2000]) {
+      const [plain, even] = [false, true].map((lookAhead) =>
+        shareSlots(demands, demands, totalCount, lookAhead),
+      );
+      const ratios = even!.map((count, layerIndex) => count / plain![layerIndex]!);
+      expect(ratios[1]!).toBeLessThan(ratios[2]!);
+      expect(ratios[2]!).toBeLessThan(ratios[3]!);
+      expect(total(even!)).toBe(totalCount);
+      for (const [layerIndex, count] of even!.entries())
+        expect(count).toBeGreaterThanOrEqual(Math.floor(windowNeurons(demands[layerIndex]!, 1)));
+    }
+  });
+
   it("has fewer misses than the same number for all, in a trace whose layers differ", () => {
     const trace = skewedTrace([0.02, 0.3, 0.05, 0.15], 400, 300);
     const demands = traceDemand(trace).layers;

@@ -56,4 +56,31 @@ inline uint32_t unitsPerPiece(const Run& run, uint64_t units, uint64_t cost, uin
 
 inline uint32_t pieceCount(uint64_t units, uint32_t perPiece) { return static_cast<uint32_t>((units + perPiece - 1) / perPiece); }
 
+/** How many times shorter the last pieces are, and what share of the units they are one of. */
+constexpr uint32_t kTaper = 4;
+
+/** Pieces of which the last ones are shorter: whoever has nothing left to claim waits for less. */
+struct TaperedPieces {
+  uint32_t units, perPiece, longCount, perShortPiece, count;
+
+  /** Where a piece begins, and the one before it ends. */
+  uint32_t begin(uint32_t piece) const {
+    const uint32_t longs = leastOf(piece, longCount);
+    return leastOf(units, longs * perPiece + (piece - longs) * perShortPiece);
+  }
+};
+
+/** Pieces of units of `cost` each; all but the last end at multiples of `step`. */
+inline TaperedPieces taperedPieces(const Run& run, uint64_t units, uint64_t cost, uint32_t step) {
+  TaperedPieces pieces;
+  pieces.units = static_cast<uint32_t>(units);
+  pieces.perPiece = unitsPerPiece(run, units, cost, step);
+  const uint32_t count = pieceCount(units, pieces.perPiece);
+  pieces.longCount = count - (run.threadCount == 1 ? 0 : count / kTaper);
+  pieces.perShortPiece = (pieces.perPiece / kTaper + step - 1) / step * step;
+  const uint32_t begun = leastOf(pieces.units, pieces.longCount * pieces.perPiece);
+  pieces.count = pieces.longCount + pieceCount(pieces.units - begun, pieces.perShortPiece);
+  return pieces;
+}
+
 }  // namespace

@@ -8,7 +8,7 @@ struct MatmulJob {
   const uint8_t* weight;
   uint64_t rowLength;
   uint32_t rowCount;
-  uint32_t perPiece;
+  TaperedPieces pieces;
   Source source;
   float* target;
   const float* bias;
@@ -27,12 +27,12 @@ inline void storeDots(const MatmulJob& job, uint32_t row, uint32_t count, uint32
 
 inline void matmulPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const MatmulJob& job = *static_cast<const MatmulJob*>(pointer);
-  const uint32_t end = leastOf(job.rowCount, (piece + 1) * job.perPiece);
+  const uint32_t end = job.pieces.begin(piece + 1);
   const uint32_t step = groupRows(job.source);
   const uint32_t tokenStep = groupTokens(job.source);
   const uint8_t* rows[kGroupRowsMax];
   const uint8_t* next[kGroupRowsMax];
-  for (uint32_t row = piece * job.perPiece; row < end; row += step) {
+  for (uint32_t row = job.pieces.begin(piece); row < end; row += step) {
     const uint32_t count = leastOf(step, end - row);
     for (uint32_t r = 0; r < count; r++) rows[r] = job.weight + (row + r) * job.rowLength;
     for (uint32_t r = 0; r < count; r++) next[r] = rows[r] + step * job.rowLength;
@@ -60,8 +60,8 @@ inline void matmul(Run& run, const Op& op, uint32_t tokens) {
   if (run.fault != kFaultNone) return;
   job.source = makeSource(run, values, tokens, columns, op.quantised && isBlockDtype(job.dtype));
   if (run.fault != kFaultNone) return;
-  job.perPiece = unitsPerPiece(run, job.rowCount, job.rowLength * tokens, groupRows(job.source));
-  run.parallel(matmulPiece, &job, pieceCount(job.rowCount, job.perPiece));
+  job.pieces = taperedPieces(run, job.rowCount, job.rowLength * tokens, groupRows(job.source));
+  run.parallel(matmulPiece, &job, job.pieces.count);
 }
 
 }  // namespace
