@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { packageFolders, pnpm, ROOT } from "./lib/workspace.mjs";
+import { ensureAddon } from "./native/addon.mjs";
 
 const STAMP_PATH = join(ROOT, "node_modules", ".flashlm-bootstrap.json");
 /** Outputs and tests: a change there needs no new build. */
@@ -83,6 +84,14 @@ async function step(title, args) {
   say(`flashlm: ${title}: done in ${(elapsedMs / 1000).toFixed(1)} s`);
 }
 
+/** Where packages were built before there was a compiler, their native parts are not; a build that is taken from the cache does not make up for it. */
+async function ensureAddons() {
+  for (const folder of packageFolders()) {
+    if (!existsSync(join(folder, "native", "addon.json"))) continue;
+    await ensureAddon(folder, { onBuild: () => say(`flashlm: building native parts of ${folder} ...`) });
+  }
+}
+
 /**
  * Brings the workspace to a state in which everything runs: dependencies installed, packages built. Does only what
  * is missing. Needs Node, npm and a registry the first time; no compiler, no global pnpm.
@@ -100,6 +109,7 @@ export async function ensureWorkspace() {
     await step("building packages", ["exec", "turbo", "run", "build", "--output-logs=errors-only"]);
     writeStamp({ install, sources: sourcesFingerprint() });
   }
+  await ensureAddons();
 }
 
 /** As {@link ensureWorkspace}; on failure prints the log and ends the process. */

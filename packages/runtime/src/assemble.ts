@@ -22,7 +22,7 @@ import { FlightReads } from "./flight-reads.js";
 import { ForwardPass } from "./forward.js";
 import { createHead } from "./head.js";
 import { headTiles } from "./head-tiles.js";
-import { LookAhead } from "./look-ahead.js";
+import { allUsed, LookAhead, type LookAheadStats } from "./look-ahead.js";
 import type { MemoryPlan } from "./memory-plan.js";
 import { attachMemory, memoryCopy } from "./memory-windows.js";
 import { kernelNeedsOf } from "./plan-engine.js";
@@ -45,6 +45,8 @@ export interface Machine {
   readonly forward: ForwardPass;
   readonly records: RecordStream;
   readonly lookAhead: LookAhead | null;
+  /** What became of early reads; undefined where nothing is read early for a layer. */
+  readonly lookAheadStats: () => LookAheadStats | undefined;
   readonly residency: Residency;
   readonly reader: FlashReader;
   readonly cache: NeuronCache;
@@ -214,6 +216,9 @@ async function join(
     forward,
     records,
     lookAhead,
+    lookAheadStats: () =>
+      lookAhead?.stats() ??
+      (parts.predictor.lookAheadIsExact ? allUsed(records.recordsReadAhead) : undefined),
     residency,
     reader,
     cache,

@@ -10,7 +10,6 @@ import {
 import { assembleEngine, type Machine } from "./assemble.js";
 import { DecodeMeter, recordsReadOf } from "./decode-meter.js";
 import { type EngineOptions, type EngineParts, WINDOW_TOKENS } from "./engine-options.js";
-import { allUsed } from "./look-ahead.js";
 import type { MemoryPlan } from "./memory-plan.js";
 import { planEngine } from "./plan-engine.js";
 import { REPETITION_WINDOW_TOKENS } from "./sampling/index.js";
@@ -135,8 +134,8 @@ export class Engine implements TokenGenerator {
   }
 
   report(): GeneratorReport {
-    const { forward, lookAhead, reader, plan, loadReadBytes } = this.#machine;
-    const early = lookAhead?.stats() ?? allUsed(forward.recordsAhead);
+    const { forward, lookAheadStats, reader, plan, loadReadBytes } = this.#machine;
+    const early = lookAheadStats();
     const decode = this.#meter.totals;
     return {
       promptTokens: this.#promptTokens,

@@ -61,11 +61,6 @@ export class ForwardPass {
     this.#allIds = Uint32Array.from({ length: neuronCount }, (_, id) => id);
   }
 
-  /** Records that a layer has read for the next one, where it names what that computes; null where it does not. */
-  get recordsAhead(): number | null {
-    return this.#parts.lookAheadIsExact ? this.#demand.aheadCount : null;
-  }
-
   /** Neurons computed so far, over all layers and tokens. */
   get keptNeurons(): number {
     return this.#denseNeurons + this.#demand.namedNeurons;

@@ -28,9 +28,8 @@ export interface LookAheadStats {
   readonly stopCount: number;
 }
 
-/** Where early reads are no guesses: all of them are used. Undefined where there is no look-ahead. */
-export function allUsed(recordCount: number | null): LookAheadStats | undefined {
-  if (recordCount === null) return undefined;
+/** Where early reads are no guesses: all of them are used. */
+export function allUsed(recordCount: number): LookAheadStats {
   return { recordCount, usedCount: recordCount, cancelledCount: 0, wastedBytes: 0, stopCount: 0 };
 }
 

@@ -16,8 +16,6 @@ export class NeuronDemand {
   readonly #nextIds: Uint32Array;
   /** Neurons named so far, over all layers and tokens. */
   namedNeurons = 0;
-  /** Records that were read before their layer came, because the one before had named them. */
-  aheadCount = 0;
 
   constructor(parts: ForwardParts) {
     this.#parts = parts;
@@ -80,7 +78,7 @@ export class NeuronDemand {
     const count = this.#foretell(layerIndex, 0);
     this.namedNeurons += count;
     const admit = windowTokens > 0 ? "window" : "none";
-    this.aheadCount += this.#parts.records.begin(layerIndex, this.#nextIds, count, admit);
+    this.#parts.records.begin(layerIndex, this.#nextIds, count, admit);
   }
 
   /** The same with a guess, behind the demand of the layer before: reads that may turn out to be in vain, or not to be all. */

@@ -58,8 +58,9 @@ export class RecordStream {
   /** Milliseconds spent waiting for records, and on leases, plans and copies. */
   waitMs = 0;
   manageMs = 0;
-  /** Records read over the whole run. */
+  /** Records read over the whole run, and those of them that were asked for while another layer was open. */
   recordsRead = 0;
+  recordsReadAhead = 0;
 
   constructor(parts: RecordStreamParts) {
     this.#parts = parts;
@@ -94,7 +95,6 @@ export class RecordStream {
    * open at once.
    *
    * @param early - by neuron, not 0 where the record is in its slot or on its way there, read early; borrowed until the layer is finished.
-   * @returns How many of them are not in the cache.
    */
   begin(
     layerIndex: number,
@@ -102,12 +102,13 @@ export class RecordStream {
     count: number,
     admit: AdmitMode,
     { steps, early = null }: { steps?: Uint8Array; early?: Uint8Array | null } = {},
-  ): number {
+  ): void {
     const start = performance.now();
     const own = this.#ids[this.#idsTurn]!;
     this.#idsTurn = (this.#idsTurn + 1) % this.#ids.length;
     own.set(ids.subarray(0, count));
     const lease = this.#parts.cache.acquire(layerIndex, own, count, admit, steps);
+    if (this.#loads.length > 0) this.recordsReadAhead += lease.missCount;
     this.#loads.push({
       layerIndex,
       lease,
@@ -119,7 +120,6 @@ export class RecordStream {
     });
     this.pump();
     this.manageMs += performance.now() - start;
-    return lease.missCount;
   }
 
   /** Submits chunks while flights are free. Never blocks. */

@@ -17,7 +17,7 @@ struct AttentionJob {
   const float* slopes;
   const float* sinks;
   uint64_t rowBytes, headBytes;
-  uint32_t perPiece;
+  Pieces pieces;
 };
 
 /** Positions that a token sees: `count` of them from `first`, the first of which is at ring row `row`. */
@@ -129,9 +129,8 @@ inline void attendHead(const AttentionJob& job, uint32_t token, uint32_t head, u
 /** Threads claim pairs of token and head. */
 inline void attentionPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const AttentionJob& job = *static_cast<const AttentionJob*>(pointer);
-  const uint32_t all = job.run->word(job.op->tokenCount) * job.headCount;
-  const uint32_t end = leastOf(all, (piece + 1) * job.perPiece);
-  for (uint32_t unit = piece * job.perPiece; unit < end; unit++) attendHead(job, unit / job.headCount, unit % job.headCount, thread);
+  const uint32_t end = job.pieces.begin(piece + 1);
+  for (uint32_t unit = job.pieces.begin(piece); unit < end; unit++) attendHead(job, unit / job.headCount, unit % job.headCount, thread);
 }
 
 inline void attention(Run& run, const Op& op, uint32_t tokens) {
@@ -155,8 +154,8 @@ inline void attention(Run& run, const Op& op, uint32_t tokens) {
   const uint32_t seen = leastOf(leastOf(op.count[3], job.capacity), job.position + tokens);
   if (static_cast<uint64_t>(job.capacity) * 4 > kScratchBytes) run.fail(kFaultRange);
   if (run.fault != kFaultNone) return;
-  job.perPiece = unitsPerPiece(run, static_cast<uint64_t>(tokens) * job.headCount, 2 * job.headBytes * seen, 1);
-  run.parallel(attentionPiece, &job, pieceCount(static_cast<uint64_t>(tokens) * job.headCount, job.perPiece));
+  job.pieces = piecesOf(run, static_cast<uint64_t>(tokens) * job.headCount, 2 * job.headBytes * seen, 1);
+  run.parallel(attentionPiece, &job, job.pieces.count);
 }
 
 }  // namespace

@@ -52,14 +52,14 @@ struct CrcJob {
   const Op* op;
   const uint32_t* order;
   uint32_t* checksums;
-  uint32_t begin, end, perPiece;
+  uint32_t begin;
+  Pieces pieces;
 };
 
 inline void crcPiece(void* pointer, uint32_t piece, uint32_t) {
   const CrcJob& job = *static_cast<const CrcJob*>(pointer);
-  const uint32_t first = job.begin + piece * job.perPiece;
-  const uint32_t end = job.end - first < job.perPiece ? job.end : first + job.perPiece;
-  for (uint32_t k = first; k < end; k += kCrcRecords) {
+  const uint32_t end = job.begin + job.pieces.begin(piece + 1);
+  for (uint32_t k = job.begin + job.pieces.begin(piece); k < end; k += kCrcRecords) {
     const uint32_t count = leastOf(kCrcRecords, end - k);
     const uint8_t* records[kCrcRecords];
     for (uint32_t i = 0; i < kCrcRecords; i++) {
@@ -80,13 +80,13 @@ inline void crc32c(Run& run, const Op& op, uint32_t) {
   job.run = &run;
   job.op = &op;
   job.begin = run.word(op.orderBegin);
-  job.end = run.word(op.orderEnd);
-  if (job.end <= job.begin) return;
-  job.order = reinterpret_cast<const uint32_t*>(run.place(op.order, 4ull * job.end));
-  job.checksums = reinterpret_cast<uint32_t*>(run.place(op.target, 4ull * job.end));
+  const uint32_t end = run.word(op.orderEnd);
+  if (end <= job.begin) return;
+  job.order = reinterpret_cast<const uint32_t*>(run.place(op.order, 4ull * end));
+  job.checksums = reinterpret_cast<uint32_t*>(run.place(op.target, 4ull * end));
   if (run.fault != kFaultNone) return;
-  job.perPiece = unitsPerPiece(run, job.end - job.begin, op.count[0], kCrcRecords);
-  run.parallel(crcPiece, &job, pieceCount(job.end - job.begin, job.perPiece));
+  job.pieces = piecesOf(run, end - job.begin, op.count[0], kCrcRecords);
+  run.parallel(crcPiece, &job, job.pieces.count);
 }
 
 }  // namespace

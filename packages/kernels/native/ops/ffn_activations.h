@@ -11,7 +11,8 @@ struct ActivationsJob {
   const uint32_t* addresses;
   const uint32_t* ids;
   const uint32_t* order;
-  uint32_t begin, end, perPiece;
+  uint32_t begin;
+  Pieces pieces;
   float* activations;
   const uint8_t* mask;
   const float* gateBias;
@@ -127,8 +128,8 @@ inline bool fillGroup(const ActivationsJob& job, uint32_t k, uint32_t count, Neu
 inline void activationsPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const ActivationsJob& job = *static_cast<const ActivationsJob*>(pointer);
   const Record& record = job.op->record;
-  const uint32_t first = job.begin + piece * job.perPiece;
-  const uint32_t end = job.end - first < job.perPiece ? job.end : first + job.perPiece;
+  const uint32_t first = job.begin + job.pieces.begin(piece);
+  const uint32_t end = job.begin + job.pieces.begin(piece + 1);
   uint32_t step = groupRows(job.upSource);
   if (record.gate.present) step = leastOf(step, groupRows(job.gateSource));
   const Part& opening = record.gate.present ? record.gate : record.up;
@@ -166,10 +167,10 @@ inline void ffnActivations(Run& run, const Op& op, uint32_t tokens) {
   job.run = &run;
   job.op = &op;
   job.begin = run.word(op.orderBegin);
-  job.end = run.word(op.orderEnd);
-  if (job.end <= job.begin) return;
+  const uint32_t end = run.word(op.orderEnd);
+  if (end <= job.begin) return;
   const float* values = reinterpret_cast<const float*>(run.place(op.source, 4ull * tokens * record.hiddenSize));
-  job.order = reinterpret_cast<const uint32_t*>(run.place(op.order, 4ull * job.end));
+  job.order = reinterpret_cast<const uint32_t*>(run.place(op.order, 4ull * end));
   job.addresses = reinterpret_cast<const uint32_t*>(run.place(op.addresses, 4));
   job.ids = reinterpret_cast<const uint32_t*>(run.place(op.ids, 4));
   job.activations = reinterpret_cast<float*>(run.place(op.activations, 4ull * op.activationStride * tokens));
@@ -185,8 +186,8 @@ inline void ffnActivations(Run& run, const Op& op, uint32_t tokens) {
   job.gateSource = withIntegers(job.source, gateBlocks);
   job.upSource = withIntegers(job.source, upBlocks);
   const uint64_t cost = rowBytes(record.up.dtype, record.hiddenSize) * (record.gate.present ? 2 : 1) * tokens;
-  job.perPiece = unitsPerPiece(run, job.end - job.begin, cost, groupRows(job.upSource));
-  run.parallel(activationsPiece, &job, pieceCount(job.end - job.begin, job.perPiece));
+  job.pieces = piecesOf(run, end - job.begin, cost, groupRows(job.upSource));
+  run.parallel(activationsPiece, &job, job.pieces.count);
 }
 
 }  // namespace

@@ -259,8 +259,8 @@ inline void ffnDown(Run& run, const Op& op, uint32_t tokens) {
   const uint32_t threads = run.threadCount;
   const uint64_t bytes = rowBytes(op.record.down.dtype, hidden) * job.positionCount * tokens;
   const uint32_t pieces = threads == 1 || bytes < 2 * kPieceCost ? 1 : threads;
-  job.perPiece = ((hidden + pieces - 1) / pieces + 31) / 32 * 32;
-  run.parallel(downPiece, &job, pieceCount(hidden, job.perPiece));
+  job.perPiece = ceilingOf(ceilingOf(hidden, pieces), 32) * 32;
+  run.parallel(downPiece, &job, ceilingOf(hidden, job.perPiece));
 }
 
 }  // namespace

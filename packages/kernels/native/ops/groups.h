@@ -43,7 +43,23 @@ constexpr uint32_t kPiecesPerThread = 16;
 /** Multiply-adds, counted as bytes read, that are worth a claim: a few microseconds. */
 constexpr uint64_t kPieceCost = 32768;
 
-/** Units of `cost` each that a piece should have; a multiple of `step`. */
+/** The last quarter of the pieces is cut again, into pieces a quarter as long: whoever has nothing left to claim waits for less. */
+constexpr uint32_t kTaper = 4;
+
+/** Units of a job in pieces, in order. */
+struct Pieces {
+  uint32_t units, perLong, longCount, perShort, count;
+
+  /** Where a piece begins, and the one before it ends. */
+  uint32_t begin(uint32_t piece) const {
+    const uint32_t longs = leastOf(piece, longCount);
+    return leastOf(units, longs * perLong + (piece - longs) * perShort);
+  }
+};
+
+inline uint32_t ceilingOf(uint64_t dividend, uint32_t divisor) { return static_cast<uint32_t>((dividend + divisor - 1) / divisor); }
+
+/** Units that a piece should have; a multiple of `step`. */
 inline uint32_t unitsPerPiece(const Run& run, uint64_t units, uint64_t cost, uint32_t step) {
   const uint64_t threads = run.threadCount;
   uint64_t size = threads == 1 ? units : units / (threads * kPiecesPerThread);
@@ -54,32 +70,16 @@ inline uint32_t unitsPerPiece(const Run& run, uint64_t units, uint64_t cost, uin
   return static_cast<uint32_t>(size == 0 ? step : size > units ? (units + step - 1) / step * step : size);
 }
 
-inline uint32_t pieceCount(uint64_t units, uint32_t perPiece) { return static_cast<uint32_t>((units + perPiece - 1) / perPiece); }
-
-/** How many times shorter the last pieces are, and what share of the units they are one of. */
-constexpr uint32_t kTaper = 4;
-
-/** Pieces of which the last ones are shorter: whoever has nothing left to claim waits for less. */
-struct TaperedPieces {
-  uint32_t units, perPiece, longCount, perShortPiece, count;
-
-  /** Where a piece begins, and the one before it ends. */
-  uint32_t begin(uint32_t piece) const {
-    const uint32_t longs = leastOf(piece, longCount);
-    return leastOf(units, longs * perPiece + (piece - longs) * perShortPiece);
-  }
-};
-
-/** Pieces of units of `cost` each; all but the last end at multiples of `step`. */
-inline TaperedPieces taperedPieces(const Run& run, uint64_t units, uint64_t cost, uint32_t step) {
-  TaperedPieces pieces;
+/** Pieces of `units`, at least one, of `cost` each; all but the last end at multiples of `step`. */
+inline Pieces piecesOf(const Run& run, uint64_t units, uint64_t cost, uint32_t step) {
+  Pieces pieces;
   pieces.units = static_cast<uint32_t>(units);
-  pieces.perPiece = unitsPerPiece(run, units, cost, step);
-  const uint32_t count = pieceCount(units, pieces.perPiece);
+  pieces.perLong = unitsPerPiece(run, units, cost, step);
+  const uint32_t count = ceilingOf(units, pieces.perLong);
   pieces.longCount = count - (run.threadCount == 1 ? 0 : count / kTaper);
-  pieces.perShortPiece = (pieces.perPiece / kTaper + step - 1) / step * step;
-  const uint32_t begun = leastOf(pieces.units, pieces.longCount * pieces.perPiece);
-  pieces.count = pieces.longCount + pieceCount(pieces.units - begun, pieces.perShortPiece);
+  pieces.perShort = ceilingOf(ceilingOf(pieces.perLong, kTaper), step) * step;
+  const uint32_t begun = leastOf(pieces.units, pieces.longCount * pieces.perLong);
+  pieces.count = pieces.longCount + ceilingOf(pieces.units - begun, pieces.perShort);
   return pieces;
 }
 

@@ -8,7 +8,7 @@ struct MatmulJob {
   const uint8_t* weight;
   uint64_t rowLength;
   uint32_t rowCount;
-  TaperedPieces pieces;
+  Pieces pieces;
   Source source;
   float* target;
   const float* bias;
@@ -60,7 +60,7 @@ inline void matmul(Run& run, const Op& op, uint32_t tokens) {
   if (run.fault != kFaultNone) return;
   job.source = makeSource(run, values, tokens, columns, op.quantised && isBlockDtype(job.dtype));
   if (run.fault != kFaultNone) return;
-  job.pieces = taperedPieces(run, job.rowCount, job.rowLength * tokens, groupRows(job.source));
+  job.pieces = piecesOf(run, job.rowCount, job.rowLength * tokens, groupRows(job.source));
   run.parallel(matmulPiece, &job, job.pieces.count);
 }
 

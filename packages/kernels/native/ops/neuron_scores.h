@@ -10,7 +10,7 @@ struct ScoresJob {
   const uint8_t* up;
   const float* norms;
   float* scores;
-  uint32_t perPiece;
+  Pieces pieces;
 };
 
 inline void storeGates(const ScoresJob& job, uint32_t row, uint32_t count, uint32_t first, uint32_t tokens, const float* dots) {
@@ -50,10 +50,10 @@ inline void scorePart(const ScoresJob& job, uint32_t row, uint32_t count, bool i
 
 inline void scoresPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const ScoresJob& job = *static_cast<const ScoresJob*>(pointer);
-  const uint32_t end = leastOf(job.op->weight.rowCount, (piece + 1) * job.perPiece);
+  const uint32_t end = job.pieces.begin(piece + 1);
   uint32_t step = groupRows(job.gateSource);
   if (job.op->kind != kGate) step = leastOf(step, groupRows(job.upSource));
-  for (uint32_t row = piece * job.perPiece; row < end; row += step) {
+  for (uint32_t row = job.pieces.begin(piece); row < end; row += step) {
     const uint32_t count = leastOf(step, end - row);
     scorePart(job, row, count, true, thread);
     if (job.op->kind != kGate) scorePart(job, row, count, false, thread);
@@ -81,8 +81,8 @@ inline void neuronScores(Run& run, const Op& op, uint32_t tokens) {
   job.gateSource = withIntegers(job.source, gateBlocks);
   job.upSource = withIntegers(job.source, upBlocks);
   const uint64_t cost = rowBytes(op.weight.dtype, columns) * (two ? 2 : 1) * tokens;
-  job.perPiece = unitsPerPiece(run, rows, cost, groupRows(job.gateSource));
-  run.parallel(scoresPiece, &job, pieceCount(rows, job.perPiece));
+  job.pieces = piecesOf(run, rows, cost, groupRows(job.gateSource));
+  run.parallel(scoresPiece, &job, job.pieces.count);
 }
 
 }  // namespace

@@ -6,8 +6,7 @@ namespace {
 struct EachJob {
   Run* run;
   const Op* op;
-  uint64_t units;
-  uint32_t perPiece;
+  Pieces pieces;
   /** Does one unit. */
   void (*unit)(const EachJob& job, uint32_t index, uint32_t thread);
   const uint8_t* source = nullptr;
@@ -23,17 +22,15 @@ struct EachJob {
 
 inline void eachPiece(void* pointer, uint32_t piece, uint32_t thread) {
   const EachJob& job = *static_cast<const EachJob*>(pointer);
-  const uint64_t end = static_cast<uint64_t>(piece + 1) * job.perPiece;
-  const uint32_t last = static_cast<uint32_t>(end < job.units ? end : job.units);
-  for (uint32_t unit = piece * job.perPiece; unit < last; unit++) job.unit(job, unit, thread);
+  const uint32_t end = job.pieces.begin(piece + 1);
+  for (uint32_t unit = job.pieces.begin(piece); unit < end; unit++) job.unit(job, unit, thread);
 }
 
 /** Runs `job.unit` for all units; `cost` of one is in bytes that pass through. */
 inline void runEach(EachJob& job, uint64_t units, uint64_t cost) {
   if (job.run->fault != kFaultNone || units == 0) return;
-  job.units = units;
-  job.perPiece = unitsPerPiece(*job.run, units, cost, 1);
-  job.run->parallel(eachPiece, &job, pieceCount(units, job.perPiece));
+  job.pieces = piecesOf(*job.run, units, cost, 1);
+  job.run->parallel(eachPiece, &job, job.pieces.count);
 }
 
 inline EachJob eachJob(Run& run, const Op& op, void (*unit)(const EachJob&, uint32_t, uint32_t)) {
