@@ -105,7 +105,7 @@ export function createRecords(
   reader: FlashReader,
   kernels: KernelSet,
   state: RunState,
-): { cache: NeuronCache; records: RecordStream; lookAhead: LookAhead | null; planner: ReadPlanner } {
+): Pick<Machine, "cache" | "records" | "lookAhead" | "lookAheadStats"> & { planner: ReadPlanner } {
   const { bundle } = parts;
   const cache = parts.cache.create({
     unit: "neuron",
@@ -140,7 +140,10 @@ export function createRecords(
   const records = new RecordStream({ ...shared, planner, flights, flightBytes });
   const guesses = flightsOf(guessFlightCount(parts.predictor));
   const lookAhead = guesses.length > 0 ? new LookAhead(shared, guesses) : null;
-  return { cache, records, lookAhead, planner };
+  const { lookAheadIsExact } = parts.predictor;
+  const lookAheadStats = (): LookAheadStats | undefined =>
+    lookAhead?.stats() ?? (lookAheadIsExact ? allUsed(records.recordsReadAhead) : undefined);
+  return { cache, records, lookAhead, lookAheadStats, planner };
 }
 
 function createPredictor(
@@ -176,7 +179,8 @@ async function join(
       throw new FlashlmError("ENGINE_ABORTED", "The generation was stopped by its caller.");
   };
   const residency = await loadBlocks(parts, plan, reader, kernels, checkAbort);
-  const { cache, records, lookAhead, planner } = createRecords(parts, options, plan, reader, kernels, state);
+  const { planner, ...stream } = createRecords(parts, options, plan, reader, kernels, state);
+  const { cache, records, lookAhead } = stream;
   const predictor = createPredictor(parts, plan, kernels, state, residency);
   const { onActivations } = options;
   const activation = kernels.memory.floats(
@@ -214,14 +218,9 @@ async function join(
     plan,
     state,
     forward,
-    records,
-    lookAhead,
-    lookAheadStats: () =>
-      lookAhead?.stats() ??
-      (parts.predictor.lookAheadIsExact ? allUsed(records.recordsReadAhead) : undefined),
+    ...stream,
     residency,
     reader,
-    cache,
     reset,
     mode: describeMode(parts, options, plan, reader, planner, kernels),
     loadReadBytes: reader.stats().readBytes,
