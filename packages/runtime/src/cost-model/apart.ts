@@ -1,20 +1,43 @@
-import type { KernelProgram, KernelSet, MemoryHandle, WordRef } from "@flashlm/contracts";
+import type { BundleIndex, KernelProgram, KernelSet, MemoryHandle, WordRef } from "@flashlm/contracts";
+import { pinnedTensors } from "../blocks.js";
 
-/** Rows and columns of a product that takes a thread no time. */
-const SIDE = 16;
+/** Columns of the weights that stand for a token's others, and the rows of a product that takes a thread no time. */
+const COLUMN_COUNT = 256;
+const ROW_COUNT_MIN = 16;
+/** Other weights that are read at most: less than that empties what one of several users has of a large cache. */
+const OTHER_BYTES_MAX = 128 * 1024 * 1024;
 /** Between two uses of the same weights: what the tokens of small models take. */
 const APART_MS = 8;
 
+/** Rows that stand for the weights that a token reads beside those of the layers of `bundle`, of which there may be fewer than the model has. */
+function otherRowCount(bundle: BundleIndex): number {
+  const { layers, tensors } = bundle.manifest;
+  const away = tensors.filter(
+    ({ fileIndex, name }) =>
+      fileIndex === 0 && Number(/^layers\.(\d+)\./.exec(name)?.[1] ?? -1) >= layers.length,
+  );
+  const others = [...pinnedTensors(bundle, true), ...away];
+  const bytes = others.reduce((total, { lengthBytes }) => total + lengthBytes, 0);
+  return Math.max(ROW_COUNT_MIN, Math.floor(Math.min(OTHER_BYTES_MAX, bytes) / (4 * COLUMN_COUNT)));
+}
+
+/** Kernel memory that an {@link Apart} takes. */
+export function apartBytes(bundle: BundleIndex): number {
+  const rowCount = otherRowCount(bundle);
+  return 4 * (rowCount * COLUMN_COUNT + rowCount + COLUMN_COUNT) + 1024;
+}
+
 /**
- * Lets time pass between two uses of weights, as it does in a run, where a token's other work lies between: a cache that is large and shared has
- * lost them by then. Threads stay awake, as they are in a run.
+ * What lies between two uses of the same weights in a run: time, and a token's other weights. A cache that is large and shared has lost the former by
+ * then. Threads stay awake, as they are in a run.
  */
 export class Apart {
   readonly #kernels: KernelSet;
-  readonly #program: KernelProgram;
+  readonly #others: KernelProgram;
+  readonly #moment: KernelProgram;
 
-  /** @throws KERNEL_MEMORY where not even 2 KiB are left. */
-  constructor(kernels: KernelSet) {
+  /** @throws KERNEL_MEMORY where {@link apartBytes} are not left. */
+  constructor(kernels: KernelSet, bundle: BundleIndex) {
     const { memory } = kernels;
     const zeros = (count: number): MemoryHandle => {
       const handle = memory.allocate(4 * count);
@@ -23,15 +46,21 @@ export class Apart {
     };
     const tokenCount: WordRef = memory.allocate(16, 16);
     memory.words(tokenCount, 1)[0] = 1;
-    const weight = { dtype: "f32", rowCount: SIDE, columnCount: SIDE, base: zeros(SIDE * SIDE) } as const;
+    const otherCount = otherRowCount(bundle);
+    const base = zeros(otherCount * COLUMN_COUNT);
+    const [source, target] = [zeros(COLUMN_COUNT), zeros(otherCount)];
+    const product = (rowCount: number): KernelProgram => {
+      const weight = { dtype: "f32", rowCount, columnCount: COLUMN_COUNT, base } as const;
+      return kernels.compile([{ op: "matmul", tokenCount, weight, source, target, accumulate: false }]);
+    };
     this.#kernels = kernels;
-    this.#program = kernels.compile([
-      { op: "matmul", tokenCount, weight, source: zeros(SIDE), target: zeros(SIDE), accumulate: false },
-    ]);
+    this.#others = product(otherCount);
+    this.#moment = product(ROW_COUNT_MIN);
   }
 
-  /** Returns once so long has passed since `begin`, a time of `performance.now()`. */
+  /** Reads the other weights, and returns once so long has passed since `begin`, a time of `performance.now()`. */
   async since(begin: number): Promise<void> {
-    while (performance.now() - begin < APART_MS) await this.#kernels.run(this.#program);
+    await this.#kernels.run(this.#others);
+    while (performance.now() - begin < APART_MS) await this.#kernels.run(this.#moment);
   }
 }

@@ -17,7 +17,7 @@ import { findFamily } from "../families/registry.js";
 import { BIAS_WORD_INDEX, createFlight, type Flight } from "../flight.js";
 import { type MemoryPlan, planMemory } from "../memory-plan.js";
 import { createRunState, type RunState } from "../run-state.js";
-import { Apart } from "./apart.js";
+import { Apart, apartBytes } from "./apart.js";
 import { firstLayers } from "./first-layers.js";
 import type { KernelSpeed } from "./kernel-speed.js";
 
@@ -58,7 +58,7 @@ const NO_PREDICTOR: PredictorPart = {
 };
 
 /**
- * Measures what compute costs at a bundle's shapes, on made-up weights: nothing is read. Takes some 300 to 700 ms and about 100 MiB, more where
+ * Measures what compute costs at a bundle's shapes, on made-up weights: nothing is read. Takes some 300 to 700 ms and some 100 to 230 MiB, more where
  * one layer's attention is larger.
  *
  * @throws KERNEL_* as the kernels do.
@@ -82,7 +82,7 @@ export async function probeKernels(parts: ProbeParts): Promise<KernelSpeed> {
   });
   const weightBytes = Math.max(WEIGHT_BYTES, layerCount * (blockBytes + 64));
   const created = await parts.createKernels({
-    memoryBytes: withoutWeights(plan) + weightBytes,
+    memoryBytes: withoutWeights(plan) + weightBytes + apartBytes(bundle),
     threadCount: parts.threadCount,
   });
   const kernels = withPrecision(created, parts.precision);
@@ -118,7 +118,7 @@ class Probe {
     kernels.memory.bytes(this.#weights, weightBytes).fill(WEIGHT_BYTE);
     this.#state.tokenCount[0] = 1;
     this.#state.headTokenCount[0] = 1;
-    this.#apart = new Apart(kernels);
+    this.#apart = new Apart(kernels, bundle);
     const { hiddenSize } = bundle.manifest.model;
     this.#inputs = [this.#state.hidden, this.#state.normed, this.#state.headInput].map((handle) =>
       kernels.memory.floats(handle, hiddenSize),

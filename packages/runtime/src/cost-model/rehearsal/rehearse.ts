@@ -38,7 +38,7 @@ const DENSE: PredictorPart = {
 
 /**
  * Runs some of a bundle's layers as the engine runs them, on neurons named by a script, and measures what that costs beyond the
- * kernels' own time. Reads the bundle; some seconds, and some 200 MiB of memory, more where one layer's attention is larger.
+ * kernels' own time. Reads the bundle; some seconds, and some 200 to 330 MiB of memory, more where one layer's attention is larger.
  *
  * @param parts - those of the runs that are to be forecast; their predictor is not used.
  * @throws as `createEngine` does.

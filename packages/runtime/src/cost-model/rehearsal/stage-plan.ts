@@ -2,6 +2,7 @@ import type { EngineOptions, EngineParts } from "../../engine-options.js";
 import { BLOCK_BUFFER_COUNT, type MemoryPlan, planMemory } from "../../memory-plan.js";
 import { kernelNeedsOf } from "../../plan-engine.js";
 import { FLIGHT_COUNT, padded } from "../../plan-sizes.js";
+import { apartBytes } from "../apart.js";
 
 /** Sizes that a rehearsal is made with. */
 export interface StageSizes {
@@ -52,5 +53,8 @@ export function planStage(
     .filter(({ owner }) => !ABSENT.includes(owner))
     .reduce((total, { plannedBytes }) => total + plannedBytes, 1024 * 1024);
   const ringBytes = plan.blockBufferCount * plan.blockBufferBytes;
-  return { plan, memoryBytes: otherBytes + slotBytes + ringBytes + FLIGHT_COUNT * plan.flightBytes };
+  return {
+    plan,
+    memoryBytes: otherBytes + slotBytes + ringBytes + FLIGHT_COUNT * plan.flightBytes + apartBytes(bundle),
+  };
 }

@@ -105,7 +105,7 @@ async function build(
   });
   const activation = kernels.memory.floats(state.activation, bundle.manifest.model.ffn.neuronCount);
   const layerCount = bundle.manifest.layers.length;
-  const apart = new Apart(kernels);
+  const apart = new Apart(kernels, bundle);
   let begin = 0;
   const token = async (): Promise<LayerTime> => {
     if (!isReadAhead(bundle, plan, predictor)) await apart.since(begin);
