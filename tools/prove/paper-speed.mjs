@@ -17,7 +17,7 @@ import {
 
 const ROUNDS = 3;
 /**
- * Heads learn on so many tokens: four times as many as the residual stream has elements at opt-6.7b's shape. Of fewer than it has elements (4,096) they name a quarter more neurons for
+ * Heads learn on so many tokens: four times as many as the residual stream has elements at opt-6.7b's shape. Of fewer than it has elements (3,584) they name a sixth more neurons for
  * the same missed share. Each layer's neurons are named by the layer before.
  */
 const TRAIN_TOKENS = 16_384;

@@ -57,8 +57,6 @@ struct Pieces {
   }
 };
 
-inline uint32_t ceilingOf(uint64_t dividend, uint32_t divisor) { return static_cast<uint32_t>((dividend + divisor - 1) / divisor); }
-
 /** Units that a piece should have; a multiple of `step`. */
 inline uint32_t unitsPerPiece(const Run& run, uint64_t units, uint64_t cost, uint32_t step) {
   const uint64_t threads = run.threadCount;
@@ -66,11 +64,11 @@ inline uint32_t unitsPerPiece(const Run& run, uint64_t units, uint64_t cost, uin
   const uint64_t least = kPieceCost / (cost + 1);
   if (size < least) size = least;
   if (size < (units >> 18)) size = units >> 18;
-  size = (size + step - 1) / step * step;
-  return static_cast<uint32_t>(size == 0 ? step : size > units ? (units + step - 1) / step * step : size);
+  const uint32_t steps = ceilingOf(size < units ? size : units, step);
+  return (steps == 0 ? 1 : steps) * step;
 }
 
-/** Pieces of `units`, at least one, of `cost` each; all but the last end at multiples of `step`. */
+/** Pieces of one unit or more, of `cost` each; all but the last end at multiples of `step`. */
 inline Pieces piecesOf(const Run& run, uint64_t units, uint64_t cost, uint32_t step) {
   Pieces pieces;
   pieces.units = static_cast<uint32_t>(units);

@@ -68,7 +68,7 @@ inline Source makeSource(Run& run, const float* values, uint32_t tokens, uint32_
   source.numbers = reinterpret_cast<int8_t*>(memory);
   source.scales = reinterpret_cast<float*>(memory + blocks * 32);
   source.sums = reinterpret_cast<int32_t*>(memory + blocks * 36);
-  run.parallel(quantisePiece, &source, static_cast<uint32_t>((blocks + kQuantiseBlocks - 1) / kQuantiseBlocks));
+  run.parallel(quantisePiece, &source, ceilingOf(blocks, kQuantiseBlocks));
   return source;
 }
 

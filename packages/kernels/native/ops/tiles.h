@@ -100,7 +100,7 @@ inline void tiledDots(
   float* sums = reinterpret_cast<float*>(scratch + kPanelBytes);
   const uint32_t columns = source.columnCount;
   const float* x = source.values + static_cast<uint64_t>(first) * columns;
-  const uint32_t tileCount = (count + kTileRows - 1) / kTileRows;
+  const uint32_t tileCount = ceilingOf(count, kTileRows);
   const uint64_t tileSums = static_cast<uint64_t>(tokens) * kTileRows * W;
   std::memset(sums, 0, tileCount * tileSums * sizeof(float));
   for (uint32_t k = 0; k < columns; k += kPanelColumns) {

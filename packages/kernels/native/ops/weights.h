@@ -7,6 +7,7 @@ using namespace flashlm;
 
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 inline uint32_t leastOf(uint32_t a, uint32_t b) { return a < b ? a : b; }
+inline uint32_t ceilingOf(uint64_t dividend, uint32_t divisor) { return static_cast<uint32_t>((dividend + divisor - 1) / divisor); }
 
 /** The first `count` (below W) lanes, zeros behind them; reads nothing beyond. */
 inline F fLoadPart(const float* p, uint32_t count) {

@@ -1,5 +1,6 @@
 import type { BundleIndex, KernelProgram, KernelSet, MemoryHandle, WordRef } from "@flashlm/contracts";
-import { pinnedTensors } from "../blocks.js";
+import { layerBlock, pinnedTensors } from "../blocks.js";
+import { sum } from "../plan-sizes.js";
 
 /** Columns of the weights that stand for a token's others, and the rows of a product that takes a thread no time. */
 const COLUMN_COUNT = 256;
@@ -12,12 +13,11 @@ const APART_MS = 8;
 /** Rows that stand for the weights that a token reads beside those of the layers of `bundle`, of which there may be fewer than the model has. */
 function otherRowCount(bundle: BundleIndex): number {
   const { layers, tensors } = bundle.manifest;
+  const measured = new Set(layers.flatMap((_, layerIndex) => layerBlock(bundle, layerIndex).tensors));
   const away = tensors.filter(
-    ({ fileIndex, name }) =>
-      fileIndex === 0 && Number(/^layers\.(\d+)\./.exec(name)?.[1] ?? -1) >= layers.length,
+    (tensor) => tensor.fileIndex === 0 && tensor.name.startsWith("layers.") && !measured.has(tensor),
   );
-  const others = [...pinnedTensors(bundle, true), ...away];
-  const bytes = others.reduce((total, { lengthBytes }) => total + lengthBytes, 0);
+  const bytes = sum([...pinnedTensors(bundle, true), ...away].map(({ lengthBytes }) => lengthBytes));
   return Math.max(ROW_COUNT_MIN, Math.floor(Math.min(OTHER_BYTES_MAX, bytes) / (4 * COLUMN_COUNT)));
 }
 
