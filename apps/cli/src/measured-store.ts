@@ -51,7 +51,7 @@ function speedKey(bundle: BundleIndex, flags: EngineFlags, threadCount: number):
     ...(residentDtype ? [residentDtype] : []),
   ];
   return [
-    3,
+    4,
     processor,
     flags.kernels,
     flags.dots,
@@ -77,11 +77,12 @@ const SPEED_FIELDS = [
 function isEngineSpeed({ sparse, dense }: Partial<EngineSpeed>): boolean {
   const areFigures = (record: object): boolean =>
     Object.values(record).every((figure) => Number.isFinite(figure) && figure >= 0);
-  if (!sparse || !dense || !Array.isArray(sparse.misses) || sparse.misses.length < 2) return false;
-  const { misses, ...rest } = sparse;
+  const areCosts = (list: unknown): boolean => Array.isArray(list) && list.length >= 2;
+  if (!sparse || !dense || !areCosts(sparse.misses) || !areCosts(sparse.overflows)) return false;
+  const { misses, overflows, ...rest } = sparse;
   const { streams, resident, ...chunks } = dense;
   if (!Array.isArray(streams) || streams.length === 0 || resident === undefined) return false;
-  return [rest, chunks, resident ?? {}, ...streams, ...misses].every(areFigures);
+  return [rest, chunks, resident ?? {}, ...streams, ...misses, ...overflows].every(areFigures);
 }
 
 /** Keeps what a probe measured. */

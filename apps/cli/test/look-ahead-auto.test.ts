@@ -86,12 +86,11 @@ function slowDown(): void {
   // What was rehearsed knows the disk as it is.
   rewrite("kernels", (saved) => {
     const engine = saved.engine as EngineSpeed;
-    const misses = engine.sparse.misses.map((cost) => ({
-      ...cost,
-      waitMs: cost.missCount,
-      streamedMs: cost.missCount,
-    }));
-    return { ...saved, layerMs: 1000, engine: { ...engine, sparse: { ...engine.sparse, misses } } };
+    const slow = (costs: EngineSpeed["sparse"]["misses"]) =>
+      costs.map((cost) => ({ ...cost, waitMs: cost.missCount, streamedMs: cost.missCount }));
+    const { misses, overflows } = engine.sparse;
+    const sparse = { ...engine.sparse, misses: slow(misses), overflows: slow(overflows) };
+    return { ...saved, layerMs: 1000, engine: { ...engine, sparse } };
   });
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { missCost, streamBytesPerSecond } from "../src/cost-model/engine-speed.js";
+import { missCost, mixedMissCost, streamBytesPerSecond } from "../src/cost-model/engine-speed.js";
 import {
   ascending,
   type DensePlay,
@@ -43,10 +43,18 @@ const streamed = {
   ),
 };
 
+/** Misses without slots, of which the cache makes little. */
+const overflow = (missCount: number): SparsePlay => ({
+  ...play(0, missCount),
+  cacheMs: play(0, missCount).cacheMs - 0.0015 * missCount,
+});
+const overflowing = [overflow(10), overflow(100)];
+
 describe("what a rehearsal says", () => {
   it("of sparse layers is what they were made of", () => {
     const scenes = [play(30, 0), play(300, 0), play(30, 10), play(30, 100)];
-    const { misses, ...fixed } = sparseSpeed(scenes, kernel, streamed);
+    const speed = sparseSpeed(scenes, overflowing, kernel, streamed);
+    const { misses, overflows, ...fixed } = speed;
     expect(fixed.stepMs).toBeCloseTo(0.2, 9);
     expect(fixed.scatter).toBeCloseTo(1.5, 9);
     expect(fixed.cacheLayerMs).toBeCloseTo(0.05, 9);
@@ -60,13 +68,26 @@ describe("what a rehearsal says", () => {
       if (missCount >= 10) expect(cost.streamedMs).toBeCloseTo(0.009 * missCount, 9);
       expect(cost.cacheMs).toBeCloseTo(0.002 * missCount, 9);
       expect(cost.computeMs).toBeCloseTo(1e-3 * missCount, 9);
+      expect(missCost(overflows, missCount).cacheMs).toBeCloseTo(0.0005 * missCount, 9);
     }
+    // Half, all and none of the misses find slots.
+    for (const [slottedCount, missMs] of [
+      [50, 0.00125],
+      [100, 0.002],
+      [300, 0.002],
+      [0, 0.0005],
+    ] as const) {
+      const mixed = mixedMissCost(speed, 100, slottedCount);
+      expect(mixed.cacheMs).toBeCloseTo(100 * missMs, 9);
+      expect(mixed.computeMs).toBeCloseTo(0.1, 9);
+    }
+    expect(mixedMissCost(speed, 0, 0).cacheMs).toBe(0);
   });
 
   it("of disturbed plays is never negative, and more misses never cost less", () => {
     const quiet = play(30, 0);
     const scenes = [{ ...quiet, computeMs: 9 }, play(300, 0), { ...play(30, 10), cacheMs: 5 }, play(30, 100)];
-    const { misses, ...fixed } = sparseSpeed(scenes, kernel, streamed);
+    const { misses, overflows: _, ...fixed } = sparseSpeed(scenes, overflowing, kernel, streamed);
     for (const figure of Object.values(fixed)) expect(figure).toBeGreaterThanOrEqual(0);
     expect(misses.map(({ cacheMs }) => cacheMs)).toEqual(
       [...misses.map(({ cacheMs }) => cacheMs)].sort((a, b) => a - b),

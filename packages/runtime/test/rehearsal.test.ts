@@ -25,16 +25,20 @@ describe.skipIf(path === null)("a rehearsal", () => {
       precision: "f32",
     });
     const engine = await rehearse(parts, options, kernel);
-    const { misses, blockBytesPerSecond, ...fixed } = engine.sparse;
+    const { misses, overflows, blockBytesPerSecond, ...fixed } = engine.sparse;
     expect(blockBytesPerSecond).toBeGreaterThan(0);
     const { streams, resident, ...chunks } = engine.dense;
     for (const { bytesPerSecond } of streams) expect(bytesPerSecond).toBeGreaterThan(0);
-    for (const figure of [fixed, resident!, chunks, ...misses].flatMap((record) => Object.values(record))) {
+    const records = [fixed, resident!, chunks, ...misses, ...overflows];
+    for (const figure of records.flatMap((record) => Object.values(record))) {
       expect(figure).toBeGreaterThanOrEqual(0);
       expect(figure).toBeLessThan(1e6);
     }
-    const counts = misses.map(({ missCount }) => missCount);
-    expect(counts).toEqual([...new Set(counts)].sort((a, b) => a - b));
+    for (const costs of [misses, overflows]) {
+      const counts = costs.map(({ missCount }) => missCount);
+      expect(counts.length).toBeGreaterThan(1);
+      expect(counts).toEqual([...new Set(counts)].sort((a, b) => a - b));
+    }
 
     const predictor = parseSparsity("oracle");
     const memoryBytes = Math.floor(1.6 * bundle.weightBytes);

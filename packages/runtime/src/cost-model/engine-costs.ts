@@ -1,5 +1,5 @@
 import type { LayerDemand } from "@flashlm/contracts";
-import { type EngineSpeed, missCost } from "./engine-speed.js";
+import { type EngineSpeed, missCost, mixedMissCost } from "./engine-speed.js";
 import type { ForecastRequest } from "./forecast.js";
 
 /**
@@ -24,6 +24,8 @@ export interface EngineAdds {
 /** Records of a layer that are read late and early. */
 interface LayerReads {
   readonly lateCount: number;
+  /** Those of the late ones that find slots; early ones all do. */
+  readonly slottedCount: number;
   readonly earlyCount: number;
   readonly isGuessed: boolean;
 }
@@ -87,9 +89,9 @@ function denseAdds(
 function sparseAdds(
   engine: EngineSpeed["sparse"],
   { namedPerToken }: LayerDemand,
-  { lateCount, earlyCount, isGuessed }: LayerReads,
+  { lateCount, slottedCount, earlyCount, isGuessed }: LayerReads,
 ): EngineAdds {
-  const late = missCost(engine.misses, lateCount);
+  const late = mixedMissCost(engine, lateCount, slottedCount);
   const early = missCost(engine.misses, earlyCount);
   const askMs = engine.cacheLayerMs + namedPerToken * engine.cacheNamedMs;
   return {

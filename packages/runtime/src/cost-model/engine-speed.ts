@@ -26,8 +26,10 @@ export interface EngineSpeed {
     /** What came in while blocks were streamed and little else was done: at least what the device does. And what the processor lost by it. */
     readonly blockBytesPerSecond: number;
     readonly blockMsPerByte: number;
-    /** Ascending, the first one without misses. */
+    /** Ascending, the first one without misses; each takes a slot, for which another record is given up. */
     readonly misses: readonly MissCost[];
+    /** The same of misses that find no slot, and are used where they land. */
+    readonly overflows: readonly MissCost[];
   };
   readonly dense: {
     /** The two figures of a layer whose neurons all have slots, so that nothing of it is read; null where one layer's slots were too large to rehearse. */
@@ -71,5 +73,24 @@ export function missCost(misses: readonly MissCost[], missCount: number): MissCo
     streamedMs: at(({ streamedMs }) => streamedMs),
     cacheMs: at(({ cacheMs }) => cacheMs),
     computeMs: at(({ computeMs }) => computeMs),
+  };
+}
+
+/** What misses add of which `slottedCount` take a slot and the others find none. Pure. */
+export function mixedMissCost(
+  { misses, overflows }: Pick<EngineSpeed["sparse"], "misses" | "overflows">,
+  missCount: number,
+  slottedCount: number,
+): MissCost {
+  const share = missCount > 0 ? Math.min(1, slottedCount / missCount) : 1;
+  const [slotted, overflow] = [missCost(misses, missCount), missCost(overflows, missCount)];
+  const mix = (pick: (cost: MissCost) => number): number =>
+    pick(overflow) + share * (pick(slotted) - pick(overflow));
+  return {
+    missCount,
+    waitMs: mix(({ waitMs }) => waitMs),
+    streamedMs: mix(({ streamedMs }) => streamedMs),
+    cacheMs: mix(({ cacheMs }) => cacheMs),
+    computeMs: mix(({ computeMs }) => computeMs),
   };
 }

@@ -5,7 +5,7 @@ import { FLIGHT_COUNT } from "../plan-sizes.js";
 import { blockMs, serveMs } from "./block-costs.js";
 import { batchMs, worthwhileGapBytes } from "./device-costs.js";
 import { addedByEngine } from "./engine-costs.js";
-import { missCost, streamBytesPerSecond } from "./engine-speed.js";
+import { mixedMissCost, streamBytesPerSecond } from "./engine-speed.js";
 import { expectedHitShare } from "./expected-hits.js";
 import type { ForecastRequest } from "./forecast.js";
 import { LOOK_AHEAD_EXACT, LOOK_AHEAD_USUAL } from "./look-ahead-costs.js";
@@ -61,7 +61,14 @@ export function layerCost(
   const reads = readsOf(request, lateCount, own);
   const earlyReads = readsOf(request, earlyCount, own);
   const blocks = blockBytes(request, layerIndex);
-  const added = addedByEngine(request, own, { lateCount, earlyCount, isGuessed: early.isGuessed });
+  // Hits keep theirs, and so do records that were read early.
+  const slottedCount = Math.min(lateCount, Math.max(0, slotCount - hitCount - earlyCount));
+  const added = addedByEngine(request, own, {
+    lateCount,
+    slottedCount,
+    earlyCount,
+    isGuessed: early.isGuessed,
+  });
   const scoreMs = (bytes: number): number => (1000 * bytes) / kernel.scoreBytesPerSecond;
   const hasGuess =
     predictor.lookAhead === true && request.bundle.manifest.layers[layerIndex + 1] !== undefined;
@@ -69,8 +76,13 @@ export function layerCost(
   return {
     namedCount: own.namedPerToken,
     hitCount,
-    lateIoMs: recordIoMs(request, reads, lateCount, streamedBytes > 0),
-    earlyIoMs: recordIoMs(request, earlyReads, earlyCount, streamedBytes > 0),
+    lateIoMs: recordIoMs(request, reads, { count: lateCount, slottedCount }, streamedBytes > 0),
+    earlyIoMs: recordIoMs(
+      request,
+      earlyReads,
+      { count: earlyCount, slottedCount: earlyCount },
+      streamedBytes > 0,
+    ),
     attentionIoMs: blockMs(request, blocks.attentionBytes),
     predictorIoMs: blockMs(request, blocks.predictorBytes),
     isAttentionKept: isAttentionKept(request),
@@ -172,9 +184,14 @@ function batchOf({ device, kernel, plan, predictor, reader }: ForecastRequest, r
 }
 
 /** As rehearsed, where that was possible: it knows what becomes of a plan's requests, beside streamed blocks and without. */
-function recordIoMs(request: ForecastRequest, reads: Reads, count: number, isStreamed: boolean): number {
+function recordIoMs(
+  request: ForecastRequest,
+  reads: Reads,
+  { count, slottedCount }: { readonly count: number; readonly slottedCount: number },
+  isStreamed: boolean,
+): number {
   const { engine } = request.kernel;
   if (request.predictor.dense || !engine || count <= 0) return batchOf(request, reads);
-  const { streamedMs, waitMs } = missCost(engine.sparse.misses, count);
+  const { streamedMs, waitMs } = mixedMissCost(engine.sparse, count, slottedCount);
   return isStreamed ? streamedMs : waitMs;
 }

@@ -25,9 +25,10 @@ export interface StreamedPlays {
   readonly plays: readonly SparsePlay[];
 }
 
-/** What plays without misses (few hits, then many) and with ever more of them say of the engine, and what streaming adds to them. Pure. */
+/** What plays without misses (few hits, then many) and with ever more of them say of the engine, what misses take that find no slots, and what streaming adds. Pure. */
 export function sparseSpeed(
   [few, many, ...missing]: readonly SparsePlay[],
+  overflowing: readonly SparsePlay[],
   kernel: KernelSpeed,
   streamed: StreamedPlays,
 ): EngineSpeed["sparse"] {
@@ -40,7 +41,7 @@ export function sparseSpeed(
   const cacheNamedMs = slope(({ cacheMs }) => cacheMs);
   const cacheLayerMs = Math.max(0, few!.cacheMs - few!.hitCount * cacheNamedMs);
   const stepMs = Math.max(0, few!.computeMs - kernel.layerMs - few!.hitCount * namedMs);
-  const misses = missing.map((scene): MissCost => {
+  const costOf = (scene: SparsePlay): MissCost => {
     const namedCount = scene.hitCount + scene.missCount;
     return {
       missCount: scene.missCount,
@@ -50,8 +51,10 @@ export function sparseSpeed(
       cacheMs: Math.max(0, scene.cacheMs - cacheLayerMs - namedCount * cacheNamedMs),
       computeMs: Math.max(0, scene.computeMs - kernel.layerMs - stepMs - namedCount * namedMs),
     };
-  });
+  };
   const none = { missCount: 0, waitMs: 0, streamedMs: 0, cacheMs: 0, computeMs: 0 };
+  const costsOf = (plays: readonly SparsePlay[]): MissCost[] =>
+    withStreamed(neverLess([none, ...plays.map(costOf)]), streamed.plays);
   const [alone] = streamed.plays;
   return {
     stepMs,
@@ -60,7 +63,8 @@ export function sparseSpeed(
     cacheNamedMs,
     blockBytesPerSecond: (1000 * streamed.blockBytes) / Math.max(1e-3, layerMs(alone!)),
     blockMsPerByte: Math.max(0, alone!.computeMs - few!.computeMs) / streamed.blockBytes,
-    misses: withStreamed(neverLess([none, ...misses]), streamed.plays),
+    misses: costsOf(missing),
+    overflows: costsOf(overflowing),
   };
 }
 

@@ -13,13 +13,34 @@ import { type LayerTime, setStage } from "./stage.js";
 const ATTENTION_BYTES_MAX = 96 * 1024 * 1024;
 const SLOT_BYTES_MAX = 96 * 1024 * 1024;
 const LAYER_COUNT_MAX = 24;
-/** Half of the neurons have slots, so that there are as many to miss as to hit. */
-const SLOT_SHARE = 0.5;
-/** Of the neurons of a layer, those that a scene names and finds in slots, and those that it misses. */
 const FEW_HITS = 0.03;
 const MANY_HITS = 0.3;
-const MISSES = [0.003, 0.02, 0.08, 0.25, 0.5] as const;
-const STREAMED_MISSES = [0.02, 0.25] as const;
+
+/** Sparse scenes of one kind. Shares are of the neurons of a layer. */
+interface SparseKind {
+  /** Half have slots, so that there are as many to miss as to hit; or none. */
+  readonly slotShare: number;
+  readonly streamsBlocks: boolean;
+  /** What each scene names and finds in slots, and what it misses. */
+  readonly scenes: readonly (readonly [hitShare: number, missShare: number])[];
+}
+
+const withFewHits = (missShare: number): readonly [number, number] => [FEW_HITS, missShare];
+const SLOTTED: SparseKind = {
+  slotShare: 0.5,
+  streamsBlocks: false,
+  scenes: [[FEW_HITS, 0], [MANY_HITS, 0], ...[0.003, 0.02, 0.08, 0.25, 0.5].map(withFewHits)],
+};
+const OVERFLOWING: SparseKind = {
+  slotShare: 0,
+  streamsBlocks: false,
+  scenes: [0.02, 0.08, 0.25].map((missShare) => [0, missShare]),
+};
+const STREAMED: SparseKind = {
+  slotShare: 0.5,
+  streamsBlocks: true,
+  scenes: [0, 0.02, 0.25].map(withFewHits),
+};
 /** The smallest staging that plans make, where chunks cost most, and what plans of small models mostly have. */
 const SMALL_FLIGHT_BYTES = 64 * 1024;
 const MIDDLE_FLIGHT_BYTES = 512 * 1024;
@@ -52,17 +73,18 @@ export async function rehearse(
   const affordable = Math.floor(ATTENTION_BYTES_MAX / layerBlock(parts.bundle, 0).lengthBytes);
   const layerCount = Math.max(1, Math.min(LAYER_COUNT_MAX, layers.length, affordable));
   const bundle = firstLayers(parts.bundle, layerCount);
-  const sparse = await rehearseSparse({ ...parts, bundle }, options, false);
+  const sparse = await rehearseSparse({ ...parts, bundle }, options, SLOTTED);
+  const overflowing = await rehearseSparse({ ...parts, bundle }, options, OVERFLOWING);
   const streamed = {
     blockBytes: layerBlock(bundle, 0).lengthBytes,
-    plays: await rehearseSparse({ ...parts, bundle }, options, true),
+    plays: await rehearseSparse({ ...parts, bundle }, options, STREAMED),
   };
   const large = await rehearseDense({ ...parts, bundle }, options, { flightBytes: null });
   const middle = await rehearseDense({ ...parts, bundle }, options, { flightBytes: MIDDLE_FLIGHT_BYTES });
   const small = await rehearseDense({ ...parts, bundle }, options, { flightBytes: SMALL_FLIGHT_BYTES });
   const resident = await rehearseResident(parts, options, layerCount);
   return {
-    sparse: sparseSpeed(sparse, kernel, streamed),
+    sparse: sparseSpeed(sparse, overflowing, kernel, streamed),
     dense: denseSpeed([large, middle, small], kernel, resident),
   };
 }
@@ -92,12 +114,13 @@ function neuronCountOf({ manifest }: BundleIndex): number {
 async function rehearseSparse(
   parts: EngineParts,
   options: RehearsalOptions,
-  streamsBlocks: boolean,
+  { slotShare, streamsBlocks, scenes: shares }: SparseKind,
 ): Promise<SparsePlay[]> {
   const { layers, record } = parts.bundle.manifest;
   const neuronCount = neuronCountOf(parts.bundle);
   const affordable = Math.floor(SLOT_BYTES_MAX / layers.length / record.strideBytes);
-  const slotCount = Math.max(1, Math.min(Math.ceil(SLOT_SHARE * neuronCount), affordable));
+  const wanted = Math.ceil(slotShare * neuronCount);
+  const slotCount = Math.min(wanted, Math.max(1, affordable));
   const script: Script = { namedByLayer: [] };
   const predictor = scriptedPredictor(script);
   const stage = await setStage({ ...parts, predictor }, options, {
@@ -106,24 +129,18 @@ async function rehearseSparse(
     streamsBlocks,
   });
   const random = sameRandom();
-  const sceneOf = (hitShare: number, missShare: number): Scene => ({
+  const sceneOf = ([hitShare, missShare]: readonly [number, number]): Scene => ({
     hitCount: Math.ceil(Math.min(slotCount, hitShare * neuronCount)),
     missCount: Math.ceil(missShare * neuronCount),
   });
-  const scenes = [
-    sceneOf(FEW_HITS, 0),
-    ...(streamsBlocks ? [] : [sceneOf(MANY_HITS, 0)]),
-    ...(streamsBlocks ? STREAMED_MISSES : MISSES)
-      .map((share) => sceneOf(FEW_HITS, share))
-      .filter(
-        // Narrow layers have the same number of misses at several shares.
-        ({ missCount }, index, all) => missCount !== all[index - 1]?.missCount,
-      ),
-  ];
+  const scenes = shares
+    .map(sceneOf)
+    // Narrow layers have the same number of misses at several shares.
+    .filter(({ missCount }, index, all) => missCount === 0 || missCount !== all[index - 1]?.missCount);
   try {
     const run = (scene: Scene) => play(stage, () => writeScene(script, stage, scene, random));
     // Fills the slots; then each scene once unseen, since the host compiles code as it is used.
-    await run(sceneOf(0, SLOT_SHARE / 2));
+    await run(sceneOf([0, slotShare / 2]));
     for (const scene of scenes) await run(scene);
     const plays: SparsePlay[] = [];
     for (const scene of scenes) plays.push({ ...scene, ...(await run(scene)) });
