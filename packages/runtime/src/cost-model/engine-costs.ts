@@ -1,6 +1,7 @@
 import type { LayerDemand } from "@flashlm/contracts";
 import { type EngineSpeed, missCost, mixedMissCost } from "./engine-speed.js";
 import type { ForecastRequest } from "./forecast.js";
+import { type Reads, stagedChunks } from "./read-costs.js";
 
 /**
  * Figures of a processor of 2024 for where nothing was rehearsed (`flashlm plan` does): steps between two layers' programs, leasing and listing a
@@ -24,6 +25,7 @@ export interface EngineAdds {
 /** Records of a layer that are read late and early. */
 interface LayerReads {
   readonly lateCount: number;
+  readonly late: Reads;
   /** Those of the late ones that find slots; early ones all do. */
   readonly slottedCount: number;
   readonly earlyCount: number;
@@ -37,7 +39,7 @@ export function addedByEngine(request: ForecastRequest, demand: LayerDemand, rea
   if (!kernel.engine) return usual(request, demand, reads, flightCount);
   return predictor.dense
     ? denseAdds(kernel.engine, demand, reads.lateCount, flightCount)
-    : sparseAdds(kernel.engine.sparse, demand, reads);
+    : sparseAdds(request, kernel.engine, demand, reads);
 }
 
 /** Chunks that a layer's records come in. */
@@ -87,17 +89,33 @@ function denseAdds(
 
 /** A guess is leased as what is named is, and its reads are planned like others. */
 function sparseAdds(
-  engine: EngineSpeed["sparse"],
+  request: ForecastRequest,
+  { sparse, dense }: EngineSpeed,
   { namedPerToken }: LayerDemand,
-  { lateCount, slottedCount, earlyCount, isGuessed }: LayerReads,
+  reads: LayerReads,
 ): EngineAdds {
-  const late = mixedMissCost(engine, lateCount, slottedCount);
-  const early = missCost(engine.misses, earlyCount);
-  const askMs = engine.cacheLayerMs + namedPerToken * engine.cacheNamedMs;
+  const { lateCount, slottedCount, earlyCount, isGuessed } = reads;
+  const late = mixedMissCost(sparse, lateCount, slottedCount);
+  const early = missCost(sparse.misses, earlyCount);
+  const askMs = sparse.cacheLayerMs + namedPerToken * sparse.cacheNamedMs;
+  const moreChunks = lateCount > 0 ? chunksBeyondRehearsed(request, dense, reads) : 0;
   return {
-    stepMs: engine.stepMs,
-    ffnMs: late.computeMs,
-    scatter: engine.scatter,
-    cacheMs: (isGuessed ? 2 : 1) * askMs + late.cacheMs + early.cacheMs,
+    stepMs: sparse.stepMs,
+    ffnMs: late.computeMs + moreChunks * dense.flightMs,
+    scatter: sparse.scatter,
+    cacheMs: (isGuessed ? 2 : 1) * askMs + late.cacheMs + early.cacheMs + moreChunks * dense.cacheFlightMs,
   };
+}
+
+/** Sparse scenes are played with the most staging that plans make. */
+function chunksBeyondRehearsed(
+  { bundle, plan, reader: { alignmentBytes } }: ForecastRequest,
+  { streams }: EngineSpeed["dense"],
+  { late, lateCount, slottedCount }: LayerReads,
+): number {
+  const chunks = (flightBytes: number): number => stagedChunks(late, alignmentBytes, flightBytes);
+  const moreCount = Math.max(0, chunks(plan.flightBytes) - chunks(streams.at(-1)!.flightBytes));
+  // Whole blocks are read straight into their slots.
+  const isDirect = bundle.manifest.record.strideBytes % alignmentBytes === 0;
+  return isDirect ? moreCount * (1 - slottedCount / lateCount) : moreCount;
 }

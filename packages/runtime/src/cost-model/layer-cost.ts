@@ -65,6 +65,7 @@ export function layerCost(
   const slottedCount = Math.min(lateCount, Math.max(0, slotCount - hitCount - earlyCount));
   const added = addedByEngine(request, own, {
     lateCount,
+    late: reads,
     slottedCount,
     earlyCount,
     isGuessed: early.isGuessed,

@@ -33,6 +33,16 @@ function cutReads(requestCount: number, requestBytes: number): Reads {
   return { requestCount: requestCount * pieceCount, requestBytes: requestBytes / pieceCount };
 }
 
+/** Chunks that such reads come in where staging is small, as `RecordStream` collects them. */
+export function stagedChunks(
+  { requestCount, requestBytes }: Reads,
+  alignmentBytes: number,
+  flightBytes: number,
+): number {
+  const stagedBytes = requestCount * (requestBytes + 2 * alignmentBytes);
+  return Math.max(1, stagedBytes / Math.max(1, flightBytes - 4 * alignmentBytes));
+}
+
 /** Reads of bytes that lie together. */
 export function streamReads(lengthBytes: number): Reads {
   return lengthBytes > 0 ? cutReads(1, lengthBytes) : { requestCount: 0, requestBytes: 0 };
