@@ -21,6 +21,7 @@ import {
 import { slotMapCache, type Trace, traceDemand } from "@flashlm/window-cache";
 import { describe, expect, it } from "vitest";
 import { worthwhileGapBytes } from "../src/cost-model/device-costs.js";
+import { stagedChunks } from "../src/cost-model/read-costs.js";
 
 const NEURON_COUNT = 400;
 
@@ -186,6 +187,14 @@ describe("reads of misses", () => {
       expect(forecast.requestCount / requests).toBeCloseTo(1, 0.7);
       expect((forecast.requestCount * forecast.requestBytes) / bytes).toBeCloseTo(1, 0.7);
     }
+  });
+
+  it("come in as many chunks as staging holds of them, and in one where there is room", () => {
+    const reads = { requestCount: 100, requestBytes: 3072 };
+    // 4096 bytes a request, in staging that holds eight of them.
+    expect(stagedChunks(reads, 512, 8 * 4096 + 4 * 512)).toBeCloseTo(12.5, 9);
+    expect(stagedChunks(reads, 512, 1 << 20)).toBe(1);
+    expect(stagedChunks({ requestCount: 0, requestBytes: 0 }, 512, 4096)).toBe(1);
   });
 });
 

@@ -55,5 +55,19 @@ describe.skipIf(path === null)("a rehearsal", () => {
     const forecast = forecastToken({ ...given, kernel: { ...kernel, engine } });
     expect(forecast.tokenMs).toBeGreaterThan(0);
     expect(forecast.computeMs).toBeGreaterThanOrEqual(bundle.manifest.layers.length * kernel.layerMs);
+
+    // What is read into less staging than was rehearsed comes in more chunks, and each costs what it does in dense layers.
+    const inChunks = (flightBytes: number, chunkMs: number): number => {
+      const dense = {
+        ...engine.dense,
+        cacheFlightMs: chunkMs,
+        streams: [{ flightBytes: 1 << 20, bytesPerSecond: 1e9 }],
+      };
+      const noSlots = { ...plan, flightBytes, slotCountByLayer: plan.slotCountByLayer.map(() => 0) };
+      return forecastToken({ ...given, plan: noSlots, kernel: { ...kernel, engine: { ...engine, dense } } })
+        .cacheMs;
+    };
+    expect(inChunks(1 << 20, 1)).toBeCloseTo(inChunks(1 << 20, 0), 9);
+    expect(inChunks(1024, 1)).toBeGreaterThan(inChunks(1024, 0) + bundle.manifest.layers.length);
   });
 });
