@@ -67,13 +67,7 @@ export function missCost(misses: readonly MissCost[], missCount: number): MissCo
   const share = (missCount - low.missCount) / (high.missCount - low.missCount);
   const at = (pick: (cost: MissCost) => number): number =>
     Math.max(0, pick(low) + share * (pick(high) - pick(low)));
-  return {
-    missCount,
-    waitMs: at(({ waitMs }) => waitMs),
-    streamedMs: at(({ streamedMs }) => streamedMs),
-    cacheMs: at(({ cacheMs }) => cacheMs),
-    computeMs: at(({ computeMs }) => computeMs),
-  };
+  return eachFigure(missCount, at);
 }
 
 /** What misses add of which `slottedCount` take a slot and the others find none. Pure. */
@@ -86,11 +80,15 @@ export function mixedMissCost(
   const [slotted, overflow] = [missCost(misses, missCount), missCost(overflows, missCount)];
   const mix = (pick: (cost: MissCost) => number): number =>
     pick(overflow) + share * (pick(slotted) - pick(overflow));
+  return eachFigure(missCount, mix);
+}
+
+function eachFigure(missCount: number, figure: (pick: (cost: MissCost) => number) => number): MissCost {
   return {
     missCount,
-    waitMs: mix(({ waitMs }) => waitMs),
-    streamedMs: mix(({ streamedMs }) => streamedMs),
-    cacheMs: mix(({ cacheMs }) => cacheMs),
-    computeMs: mix(({ computeMs }) => computeMs),
+    waitMs: figure(({ waitMs }) => waitMs),
+    streamedMs: figure(({ streamedMs }) => streamedMs),
+    cacheMs: figure(({ cacheMs }) => cacheMs),
+    computeMs: figure(({ computeMs }) => computeMs),
   };
 }
